@@ -1,0 +1,83 @@
+//! The table of applets: what a user can type.
+//!
+//! An applet is declared where it is implemented; here they are only listed, sorted by name. `dispatch` finds one by its
+//! name or an alias.
+
+use std::ffi::OsString;
+
+/// Where an applet's symlink lives; `/bin` and `/sbin` are links to `/usr/bin` in the image, so this tells
+/// `coracle --install` only which of an embedded system's folders a user expects the tool in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dir {
+    /// For everyone.
+    Bin,
+    /// For the administrator.
+    Sbin,
+}
+
+impl Dir {
+    /// The folder's name below the install root.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dir::Bin => "bin",
+            Dir::Sbin => "sbin",
+        }
+    }
+}
+
+/// One command of the multicall binary.
+pub struct Applet {
+    /// The name it is called by.
+    pub name: &'static str,
+    /// Other names for the same code; the code sees which one in `args[0]`.
+    pub aliases: &'static [&'static str],
+    /// Where its symlinks go.
+    pub dir: Dir,
+    /// One line for `coracle --help`.
+    pub summary: &'static str,
+    /// The command. `args[0]` is the name it was called by, without folders; the result is the exit status (0 to 255).
+    pub run: fn(args: &[OsString]) -> i32,
+}
+
+/// All applets, sorted by name.
+pub const APPLETS: &[&Applet] = &[];
+
+/// Find an applet by name or alias.
+pub fn find(name: &str) -> Option<&'static Applet> {
+    APPLETS.iter().copied().find(|applet| applet.name == name || applet.aliases.contains(&name))
+}
+
+/// All names, aliases included, sorted.
+pub fn names() -> Vec<(&'static str, &'static Applet)> {
+    let mut all: Vec<_> = APPLETS
+        .iter()
+        .copied()
+        .flat_map(|applet| std::iter::once(applet.name).chain(applet.aliases.iter().copied()).map(move |n| (n, applet)))
+        .collect();
+    all.sort_unstable_by_key(|(name, _)| *name);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_is_sorted_and_unique() {
+        let names: Vec<_> = APPLETS.iter().map(|applet| applet.name).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(names, sorted, "registry.rs lists applets in order of their names");
+        let all = super::names();
+        for pair in all.windows(2) {
+            assert_ne!(pair[0].0, pair[1].0, "two applets answer to one name");
+        }
+    }
+
+    #[test]
+    fn every_applet_says_what_it_does() {
+        for applet in APPLETS {
+            assert!(!applet.summary.is_empty() && !applet.summary.ends_with('.'), "{}", applet.name);
+        }
+    }
+}

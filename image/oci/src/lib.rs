@@ -1,0 +1,2 @@
+//! Container images: pull, verify, unpack, store, garbage collection.
+#![forbid(unsafe_code)]

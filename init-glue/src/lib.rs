@@ -1,0 +1,2 @@
+//! PID 1: boot phases, supervision, console, network, shutdown.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! System calls that nix and rustix lack; the only room with unsafe code.

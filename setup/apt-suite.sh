@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Fetch a Debian package from a suite other than the machine's own, without touching the machine's apt set-up.
+#
+#   apt-suite.sh SUITE ARCH PACKAGE[=VERSION] DIR    download the .deb into DIR and print its path
+#
+# The mirror is the one that the machine already uses (read from its apt sources), so a build behind a local mirror works.
+# On Ubuntu, whose mirrors do not carry Debian suites, CORACLE_DEBIAN_MIRROR names one; the default is Debian's own.
+# Lists live in a private directory below the cache; signatures are checked with Debian's archive keyring.
+set -euo pipefail
+suite=$1 arch=$2 package=$3 dir=$4
+cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+
+mirror() {
+	if [ -n "${CORACLE_DEBIAN_MIRROR:-}" ]; then
+		echo "$CORACLE_DEBIAN_MIRROR"
+		return
+	fi
+	local found
+	found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
+		grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n1 | tr -d ' ' || true)
+	echo "${found:-http://deb.debian.org/debian}"
+}
+
+[ -r "$keyring" ] || {
+	echo "apt-suite: $keyring is missing; install debian-archive-keyring" >&2
+	exit 1
+}
+root=$cache/apt/$suite-$arch
+mkdir -p "$root/lists/partial" "$root/archives/partial" "$root/etc/parts" "$dir"
+case $suite in
+*-backports) suites="$suite ${suite%-backports}" ;;
+*) suites=$suite ;;
+esac
+cat >"$root/etc/debian.sources" <<SRC
+Types: deb
+URIs: $(mirror)
+Suites: $suites
+Components: main
+Architectures: $arch
+Signed-By: $keyring
+SRC
+touch "$root/etc/status"
+options=(
+	-o "Dir::Etc::sourcelist=$root/etc/debian.sources" -o "Dir::Etc::sourceparts=$root/etc/parts"
+	-o "Dir::State::lists=$root/lists" -o "Dir::State::status=$root/etc/status"
+	-o "Dir::Cache=$root" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
+	-o "APT::Sandbox::User=" -o "Acquire::Languages=none" -o "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"
+	-o "Acquire::Retries=3"
+)
+# The lists are good for a day: a build does not ask the mirror again for what it asked an hour ago.
+if [ -z "$(find "$root/lists" -maxdepth 1 -name '*_Packages*' -mmin -1440 2>/dev/null | head -n1)" ]; then
+	apt-get "${options[@]}" -qq update >&2
+fi
+case $package in
+*=*) ;;
+*)
+	# A backports suite has a low priority; ask for it by name and fall back on its base suite.
+	version=$(apt-cache "${options[@]}" madison "$package" | awk -F'|' -v s="$suite/" 'index($3, s) {gsub(/ /, "", $2); print $2; exit}')
+	[ -n "$version" ] || version=$(apt-cache "${options[@]}" madison "$package" | awk -F'|' 'NR == 1 {gsub(/ /, "", $2); print $2}')
+	[ -n "$version" ] || {
+		echo "apt-suite: no package $package for $arch in $suites" >&2
+		exit 1
+	}
+	package=$package=$version
+	;;
+esac
+(cd "$dir" && apt-get "${options[@]}" -qq download "$package" >&2)
+name=${package%%=*} version=${package#*=}
+find "$dir" -maxdepth 1 -name "${name}_${version//:/%3a}_*.deb" | head -n1
