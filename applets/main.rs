@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod common;
+mod ctr;
 mod registry;
 
 use std::ffi::{OsStr, OsString};

@@ -40,7 +40,7 @@ pub struct Applet {
 }
 
 /// All applets, sorted by name.
-pub const APPLETS: &[&Applet] = &[];
+pub const APPLETS: &[&Applet] = &[&crate::ctr::APPLET];
 
 /// Find an applet by name or alias.
 pub fn find(name: &str) -> Option<&'static Applet> {
