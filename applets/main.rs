@@ -4,8 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod common;
+#[cfg(feature = "coreutils")]
+mod coreutils;
 mod ctr;
 mod registry;
+mod truth;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -71,7 +74,9 @@ fn usage(out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "usage: coracle APPLET [ARGS]      or call it by a symlink named after the applet")?;
     writeln!(out, "       coracle --list             names of all applets")?;
     writeln!(out, "       coracle --install DIR      make the symlinks in DIR/bin and DIR/sbin\n")?;
-    for applet in registry::APPLETS {
+    let mut applets: Vec<_> = registry::all().collect();
+    applets.sort_unstable_by_key(|applet| applet.name);
+    for applet in applets {
         writeln!(out, "  {:<12} {}", applet.name, applet.summary)?;
     }
     Ok(())

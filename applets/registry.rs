@@ -39,19 +39,33 @@ pub struct Applet {
     pub run: fn(args: &[OsString]) -> i32,
 }
 
-/// All applets, sorted by name.
-pub const APPLETS: &[&Applet] = &[&crate::ctr::APPLET];
+/// Our own applets, sorted by name.
+#[rustfmt::skip]
+pub const APPLETS: &[&Applet] = &[
+    &crate::ctr::APPLET,
+    &crate::truth::FALSE,
+    &crate::truth::TRUE,
+];
+
+/// The foreign ones, a table of their own, sorted by name.
+#[cfg(feature = "coreutils")]
+const COREUTILS: &[&Applet] = crate::coreutils::APPLETS;
+#[cfg(not(feature = "coreutils"))]
+const COREUTILS: &[&Applet] = &[];
+
+/// All applets, table by table.
+pub fn all() -> impl Iterator<Item = &'static Applet> {
+    APPLETS.iter().chain(COREUTILS).copied()
+}
 
 /// Find an applet by name or alias.
 pub fn find(name: &str) -> Option<&'static Applet> {
-    APPLETS.iter().copied().find(|applet| applet.name == name || applet.aliases.contains(&name))
+    all().find(|applet| applet.name == name || applet.aliases.contains(&name))
 }
 
 /// All names, aliases included, sorted.
 pub fn names() -> Vec<(&'static str, &'static Applet)> {
-    let mut all: Vec<_> = APPLETS
-        .iter()
-        .copied()
+    let mut all: Vec<_> = all()
         .flat_map(|applet| std::iter::once(applet.name).chain(applet.aliases.iter().copied()).map(move |n| (n, applet)))
         .collect();
     all.sort_unstable_by_key(|(name, _)| *name);
@@ -64,10 +78,10 @@ mod tests {
 
     #[test]
     fn table_is_sorted_and_unique() {
-        let names: Vec<_> = APPLETS.iter().map(|applet| applet.name).collect();
-        let mut sorted = names.clone();
-        sorted.sort_unstable();
-        assert_eq!(names, sorted, "registry.rs lists applets in order of their names");
+        for table in [APPLETS, COREUTILS] {
+            let names: Vec<_> = table.iter().map(|applet| applet.name).collect();
+            assert!(names.is_sorted(), "the tables list applets in order of their names: {names:?}");
+        }
         let all = super::names();
         for pair in all.windows(2) {
             assert_ne!(pair[0].0, pair[1].0, "two applets answer to one name");
@@ -76,7 +90,7 @@ mod tests {
 
     #[test]
     fn every_applet_says_what_it_does() {
-        for applet in APPLETS {
+        for applet in all() {
             assert!(!applet.summary.is_empty() && !applet.summary.ends_with('.'), "{}", applet.name);
         }
     }
