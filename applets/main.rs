@@ -9,6 +9,8 @@ mod coreutils;
 mod ctr;
 mod registry;
 mod truth;
+#[allow(dead_code)]
+mod runtime;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};

@@ -1,1 +1,5 @@
 //! System calls that nix and rustix lack; the only room with unsafe code.
+
+pub mod clone;
+pub mod mount;
+pub mod process;

@@ -1,0 +1,191 @@
+//! The conversation of parent and child between clone and exec, over a sequenced-packet socket pair.
+//!
+//! Child to parent: `R` (set up; carries the pty's master, if any), or a failure. Parent to child: `G` (go). The socket is
+//! close-on-exec: its end tells the parent that the program has taken over, and the child that its parent is gone.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use super::Error;
+
+/// Longest message; what a failure says beyond it is cut.
+const LIMIT: usize = 1024;
+
+/// What the child could not do.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub kind: FailureKind,
+    pub doing: String,
+    pub errno: Errno,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum FailureKind {
+    Setup = b'S',
+    NotFound = b'N',
+    NotExecutable = b'X',
+}
+
+/// A step of the child's set-up.
+pub(super) type Step<T = ()> = Result<T, Failure>;
+
+/// Say what was being done when a call failed. The words are made only then.
+pub(super) trait Doing<T> {
+    fn doing(self, words: impl FnOnce() -> String) -> Step<T>;
+}
+
+impl<T> Doing<T> for Result<T, Errno> {
+    fn doing(self, words: impl FnOnce() -> String) -> Step<T> {
+        self.map_err(|errno| Failure { kind: FailureKind::Setup, doing: words(), errno })
+    }
+}
+
+impl<T> Doing<T> for Result<T, nix::errno::Errno> {
+    fn doing(self, words: impl FnOnce() -> String) -> Step<T> {
+        self.map_err(|errno| Errno::from_raw_os_error(errno as i32)).doing(words)
+    }
+}
+
+impl<T> Doing<T> for io::Result<T> {
+    fn doing(self, words: impl FnOnce() -> String) -> Step<T> {
+        self.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)).doing(words)
+    }
+}
+
+/// One end of the conversation.
+pub(super) struct Channel(OwnedFd);
+
+/// What the parent hears.
+pub(super) enum Heard {
+    Ready(Option<OwnedFd>),
+    Failed(Error),
+    Ended,
+}
+
+impl Channel {
+    /// Parent's end, child's end.
+    pub(super) fn pair() -> io::Result<(Self, Self)> {
+        let (parent, child) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Self(parent), Self(child)))
+    }
+
+    pub(super) fn send_ready(&self, console: Option<&OwnedFd>) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = console.map(|fd| [fd.as_fd()]);
+        if let Some(fds) = &fds {
+            ancillary.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        sendmsg(&self.0, &[IoSlice::new(b"R")], &mut ancillary, SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    pub(super) fn send_failure(&self, failure: &Failure) {
+        let mut message = Vec::with_capacity(LIMIT);
+        message.push(failure.kind as u8);
+        message.extend_from_slice(&failure.errno.raw_os_error().to_le_bytes());
+        message.extend_from_slice(failure.doing.as_bytes());
+        message.truncate(LIMIT);
+        // A parent that is gone has no ear.
+        let _ = rustix::net::send(&self.0, &message, SendFlags::NOSIGNAL);
+    }
+
+    pub(super) fn send_go(&self) -> io::Result<()> {
+        rustix::net::send(&self.0, b"G", SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Wait for the parent's word; false if it is gone.
+    pub(super) fn wait_go(&self) -> bool {
+        let mut byte = [0u8; 1];
+        loop {
+            match rustix::net::recv(&self.0, &mut byte, RecvFlags::empty()) {
+                Ok((_, 1)) => return byte == *b"G",
+                Err(Errno::INTR) => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Wait for the child's next word.
+    pub(super) fn hear(&self, program: &str) -> io::Result<Heard> {
+        let mut buffer = [0u8; LIMIT];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let length = loop {
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            match recvmsg(&self.0, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Ok(message) => break message.bytes,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        };
+        let console = ancillary.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        Ok(match &buffer[..length] {
+            [] => Heard::Ended,
+            [b'R'] => Heard::Ready(console),
+            message => Heard::Failed(failed(message, program)),
+        })
+    }
+}
+
+fn failed(message: &[u8], program: &str) -> Error {
+    let program = program.to_owned();
+    match message {
+        [kind, a, b, c, d, doing @ ..] => {
+            let source = io::Error::from_raw_os_error(i32::from_le_bytes([*a, *b, *c, *d]));
+            match *kind {
+                kind if kind == FailureKind::NotFound as u8 => Error::NotFound { program },
+                kind if kind == FailureKind::NotExecutable as u8 => Error::NotExecutable { program, source },
+                _ => Error::setup(String::from_utf8_lossy(doing), source),
+            }
+        }
+        _ => Error::Vanished,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failure_arrives_whole_and_is_cut_when_long() {
+        let (parent, child) = Channel::pair().unwrap();
+        child.send_failure(&Failure {
+            kind: FailureKind::Setup,
+            doing: "mount proc on /proc".into(),
+            errno: Errno::PERM,
+        });
+        child.send_failure(&Failure { kind: FailureKind::NotFound, doing: "x".repeat(5000), errno: Errno::NOENT });
+        let Heard::Failed(error) = parent.hear("sh").unwrap() else { panic!("no failure") };
+        assert_eq!(error.to_string(), "cannot mount proc on /proc: Operation not permitted (os error 1)");
+        assert_eq!(error.exit_code(), 125);
+        let Heard::Failed(error) = parent.hear("sh").unwrap() else { panic!("no failure") };
+        assert_eq!(error.exit_code(), 127);
+        drop(child);
+        assert!(matches!(parent.hear("sh").unwrap(), Heard::Ended));
+    }
+
+    #[test]
+    fn ready_carries_a_descriptor() {
+        let (parent, child) = Channel::pair().unwrap();
+        let file: OwnedFd = std::fs::File::open("/").unwrap().into();
+        child.send_ready(Some(&file)).unwrap();
+        assert!(matches!(parent.hear("sh").unwrap(), Heard::Ready(Some(_))));
+        parent.send_go().unwrap();
+        assert!(child.wait_go());
+        drop(parent);
+        assert!(!child.wait_go());
+    }
+}

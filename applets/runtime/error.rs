@@ -1,0 +1,60 @@
+//! What can go wrong between a specification and a running payload.
+
+use std::io;
+
+/// Why a container or a process in one did not start. [`Error::exit_code`] maps it to Docker's exit codes.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The specification asks for something that is wrong or that this runtime does not do.
+    #[error("{what}: {why}")]
+    Spec {
+        /// The property, as a path in config.json.
+        what: String,
+        /// What is wrong with it, and what to write instead.
+        why: String,
+    },
+    /// Set-up failed.
+    #[error("cannot {doing}: {source}")]
+    Setup {
+        /// What was being done, and to what.
+        doing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The program exists but cannot be executed.
+    #[error("cannot execute {program:?}: {source}")]
+    NotExecutable {
+        /// `process.args[0]`.
+        program: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// There is no such program in the container.
+    #[error("{program:?}: no such program in the container (looked for by its PATH if there is no slash in the name)")]
+    NotFound {
+        /// `process.args[0]`.
+        program: String,
+    },
+    /// The child ended before it could say why.
+    #[error("the container's first process ended during set-up (out of memory, or killed)")]
+    Vanished,
+}
+
+impl Error {
+    /// The exit status that Docker's commands end with: 127 program not found, 126 not executable, 125 anything else.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Error::NotFound { .. } => 127,
+            Error::NotExecutable { .. } => 126,
+            Error::Spec { .. } | Error::Setup { .. } | Error::Vanished => 125,
+        }
+    }
+
+    pub(super) fn spec(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Error::Spec { what: what.into(), why: why.into() }
+    }
+
+    pub(super) fn setup(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Error::Setup { doing: doing.into(), source: source.into() }
+    }
+}

@@ -1,0 +1,137 @@
+//! The container runtime: from an OCI runtime specification to a running process.
+//!
+//! Principles:
+//! - The payload itself is PID 1 of its container. It is made by one `clone3` (straight into its cgroup), sets itself up and
+//!   executes the program: no stub, no second copy of this binary.
+//! - A path inside a container is resolved below a descriptor of the container's root (`openat2` with `RESOLVE_IN_ROOT` and
+//!   `RESOLVE_NO_MAGICLINKS`), a mount is attached to a descriptor, never to a path. An image or a racing container cannot
+//!   redirect either.
+//! - All mounts, the root's overlay included, live in the container's own mount namespace: when its processes are gone, so are
+//!   they.
+//! - What the kernel refuses becomes an [`Error`] in the caller, which says what was being done and to what.
+//!
+//! The caller must have one thread while it calls [`create`] or [`exec`]; both refuse otherwise. It must stay alive until
+//! [`Created::start`] has returned (a child whose parent vanished before that ends by itself), and it is the payload's parent:
+//! wait for it by the pidfd.
+//!
+//! ```ignore
+//! runtime::seal_self()?;                       // first thing in the applet: the binary becomes unwritable for containers
+//! let mut spec = runtime::default_spec();      // Docker's defaults; change it, store it as config.json
+//! let mut created = runtime::create(&Launch {
+//!     spec: &spec,
+//!     root: Root::Overlay { lower: &layers, upper: &upper, work: &work, target: &rootfs },
+//!     io: Io::Fds { stdin, stdout, stderr },   // or Io::Inherit, or Io::Terminal(None)
+//!     cgroup: Some(cgroup.as_fd()),
+//!     user: Some("redis:redis"),               // overrides spec.process.user, looked up in the container's /etc/passwd
+//! })?;
+//! // The namespaces exist now, the set-up goes on in the child: attach the network meanwhile.
+//! netns::attach(net, id, created.pid(), &ports)?;
+//! created.ready()?;                            // set-up done (optional: start() waits as well)
+//! let console = created.take_console();        // pty master of Io::Terminal, after ready()
+//! let running = created.start()?;              // Err: exit with error.exit_code() (125, 126 or 127)
+//! let status = running.wait()?;                // or put running.pidfd() into an event loop; status.code() is 128+n for signals
+//! ```
+
+mod channel;
+mod defaults;
+mod error;
+mod launch;
+mod process;
+mod seal;
+
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Process, Spec};
+
+pub use defaults::{PATH, default_spec, exec_process};
+pub use error::Error;
+pub use process::{Created, ExitStatus, Running};
+pub use seal::seal_self;
+
+/// What a container is started from.
+pub struct Launch<'a> {
+    /// The OCI runtime specification; `root.path` is ignored in favour of [`Launch::root`], `root.readonly` counts.
+    pub spec: &'a Spec,
+    /// The root file system.
+    pub root: Root<'a>,
+    /// The payload's standard streams.
+    pub io: Io<'a>,
+    /// Directory of the cgroup (v2) that the payload is born in, and that the device rules are attached to. `None`: the
+    /// caller's cgroup, and no device rules.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// `USER[:GROUP]` as an image's configuration or `--user` has it, names looked up in the container's own /etc/passwd and
+    /// /etc/group. It replaces `process.user`; `HOME` is added to the environment if it is not there. `None`: `process.user`.
+    pub user: Option<&'a str>,
+}
+
+/// The root file system of a container.
+pub enum Root<'a> {
+    /// A directory, used in place.
+    Path(&'a Path),
+    /// An overlay, mounted in the container's mount namespace only: nothing of it is visible on the host.
+    Overlay {
+        /// Layer directories, top-most last (the order of `Store::layers`); at least one.
+        lower: &'a [PathBuf],
+        /// The writable layer.
+        upper: &'a Path,
+        /// overlayfs' work directory, on the file system of `upper`.
+        work: &'a Path,
+        /// An existing empty directory of the host; in the container's mount namespace the overlay is attached to it for a
+        /// moment.
+        target: &'a Path,
+    },
+}
+
+/// Standard streams of a payload.
+#[derive(Clone, Copy)]
+pub enum Io<'a> {
+    /// Those of the caller.
+    Inherit,
+    /// These descriptors (pipes, files, sockets).
+    Fds {
+        /// Descriptor 0.
+        stdin: BorrowedFd<'a>,
+        /// Descriptor 1.
+        stdout: BorrowedFd<'a>,
+        /// Descriptor 2.
+        stderr: BorrowedFd<'a>,
+    },
+    /// A pseudo-terminal of the container's own devpts, as controlling terminal; its master comes from
+    /// [`Created::take_console`]. Size as (rows, columns) if known.
+    Terminal(Option<(u16, u16)>),
+}
+
+/// A further process in a running container.
+pub struct Exec<'a> {
+    /// pidfd of the container's first process.
+    pub target: BorrowedFd<'a>,
+    /// The container's specification: its namespaces, seccomp profile and rlimits hold for the new process too.
+    pub spec: &'a Spec,
+    /// Arguments, environment, working directory, user, capabilities of the new process. [`exec_process`] makes one from the
+    /// container's.
+    pub process: &'a Process,
+    /// Standard streams.
+    pub io: Io<'a>,
+    /// Directory of the container's cgroup.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// `USER[:GROUP]`, as in [`Launch::user`].
+    pub user: Option<&'a str>,
+}
+
+/// Create a container: its namespaces and cgroup membership exist when this returns, the set-up goes on in the child, which then
+/// waits for [`Created::start`].
+///
+/// # Errors
+/// A specification that cannot be honoured, a caller with more than one thread, or the kernel's refusal to make the process.
+pub fn create(launch: &Launch<'_>) -> Result<Created, Error> {
+    launch::create(launch)
+}
+
+/// Create a further process in the namespaces of a running container. It waits for [`Created::start`].
+///
+/// # Errors
+/// As for [`create`]; also when the container has ended.
+pub fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
+    launch::exec(exec)
+}
