@@ -8,9 +8,9 @@ mod common;
 mod coreutils;
 mod ctr;
 mod registry;
-mod truth;
 #[allow(dead_code)]
 mod runtime;
+mod truth;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
