@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Make the OS image of one architecture: out/ARCH/{vmlinuz, vmlinuz.efi, initramfs.cpio.zst, VERSION, ...}.
+#
+#   build.sh ARCH [FLAVOUR]     ARCH: x86_64 or arm64; FLAVOUR of the kernel: vm (default) or edge
+#
+# out/ARCH/coracle, the static binary, must be there: `make image` builds it first. The same commit gives the same bytes: the
+# version is the commit, all times are the commit's time (or SOURCE_DATE_EPOCH).
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(dirname "$here")
+arch=$1 flavour=${2:-vm}
+out=${CORACLE_OUT:-$root/out}/$arch
+binary=$out/coracle
+
+case $arch in
+x86_64) machine=x86_64 ;;
+arm64) machine=aarch64 ;;
+*) echo "image: unknown architecture $arch (x86_64 or arm64)" >&2; exit 2 ;;
+esac
+[ -x "$binary" ] || { echo "image: $binary is missing; \`make image ARCH=$arch\` builds it" >&2; exit 1; }
+
+# 0.1.0-gabcdef123456: no `+`, which in a UKI's name starts the boot counter. A dirty tree says so.
+version() {
+	local base commit
+	base=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+	if commit=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null); then
+		git -C "$root" diff --quiet HEAD -- || commit=$commit.dirty
+		echo "$base-g$commit"
+	else
+		echo "$base"
+	fi
+}
+
+epoch=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 1735689600)}
+version=${CORACLE_VERSION:-$(version)}
+
+run() {
+	if [ "$(uname -m)" = "$machine" ]; then "$@"; else "qemu-$machine-static" "$@"; fi
+}
+
+umask 022
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+run "$binary" --list >"$scratch/applets"
+
+kernel=$("$root/kernel/build.sh" build "$arch" "$flavour")
+install -m 644 "$kernel/vmlinuz" "$kernel/vmlinuz.efi" "$out/"
+
+(cd "$root" && cargo build --quiet --locked -p coracle-image-os --features pack --bin coracle-pack)
+pack=${CARGO_TARGET_DIR:-$root/target}/debug/coracle-pack
+"$pack" --arch "$arch" --binary "$binary" --applets "$scratch/applets" --skeleton "$here/os/skeleton" \
+	--version-id "$version" --epoch "$epoch" --out "$out"
+echo "$version" >"$out/VERSION"
+echo "image: coracle $version for $arch is in $out"

@@ -1,0 +1,85 @@
+//! Makes the OS image on the build host. `image/build.sh` calls it; see `--help`.
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use coracle_image_os::layout::Arch;
+use coracle_image_os::pack::{initramfs, root};
+
+/// Make the OS image of one version: initramfs, UKI, disk images, SBOM.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Architecture: x86_64 or arm64.
+    #[arg(long, value_parser = |name: &str| Arch::from_name(name).ok_or("x86_64 or arm64"))]
+    arch: Arch,
+    /// The static multicall binary.
+    #[arg(long)]
+    binary: PathBuf,
+    /// What runs as /init in the initramfs, if not the binary itself.
+    #[arg(long)]
+    init: Option<PathBuf>,
+    /// File with the applets' names, one a line: what `coracle --list` printed.
+    #[arg(long)]
+    applets: PathBuf,
+    /// Files to copy into the root as they are.
+    #[arg(long)]
+    skeleton: PathBuf,
+    /// Bundle of CA certificates (PEM).
+    #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt")]
+    certificates: PathBuf,
+    /// Version of the OS.
+    #[arg(long)]
+    version_id: String,
+    /// Time that all files get, in seconds of the Unix epoch.
+    #[arg(long)]
+    epoch: u32,
+    /// Folder for what is made.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match pack(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coracle-pack: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn pack(args: &Arguments) -> Result<()> {
+    let applets = std::fs::read_to_string(&args.applets).with_context(|| format!("read {}", args.applets.display()))?;
+    let applets: Vec<String> = applets.lines().map(str::to_owned).collect();
+    let root = root::Root {
+        binary: &args.binary,
+        applets: &applets,
+        skeleton: &args.skeleton,
+        certificates: &args.certificates,
+        version: &args.version_id,
+        arch: args.arch,
+        epoch: args.epoch,
+    };
+    std::fs::create_dir_all(&args.out).with_context(|| format!("create {}", args.out.display()))?;
+    let scratch = tempfile::Builder::new().prefix(".pack-").tempdir_in(&args.out).context("make a scratch folder")?;
+    let (tree, root_image) = (scratch.path().join("root"), scratch.path().join("root.erofs"));
+    std::fs::create_dir(&tree)?;
+    root::lay_out(&root, &tree)?;
+    let compressor = root::erofs(&tree, &root_image, &root)?;
+    say(&root_image, &format!("root ({compressor})"))?;
+    let initramfs = args.out.join("initramfs.cpio.zst");
+    initramfs::write(args.init.as_ref().unwrap_or(&args.binary), &root_image, args.epoch, &initramfs)?;
+    say(&initramfs, "initramfs")?;
+    Ok(())
+}
+
+/// One line per artefact.
+fn say(path: &Path, what: &str) -> Result<()> {
+    let size = std::fs::metadata(path).with_context(|| format!("examine {}", path.display()))?.len();
+    eprintln!("image: {what}, {size} bytes");
+    Ok(())
+}
