@@ -10,6 +10,8 @@ mod ctr;
 mod registry;
 #[allow(dead_code)]
 mod runtime;
+#[cfg(feature = "brush")]
+mod sh;
 mod truth;
 
 use std::ffi::{OsStr, OsString};

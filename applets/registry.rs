@@ -44,6 +44,8 @@ pub struct Applet {
 pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
     &crate::truth::FALSE,
+    #[cfg(feature = "brush")]
+    &crate::sh::APPLET,
     &crate::truth::TRUE,
 ];
 
