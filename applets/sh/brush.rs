@@ -1,11 +1,16 @@
 //! The shell language as executed by the `brush` crates.
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context as _;
 use brush_builtins::{BuiltinSet, ShellBuilderExt as _};
 use brush_core::escape::{QuoteMode, quote_if_needed};
 use brush_core::extensions::{ErrorFormatter, ShellExtensionsImpl};
+use brush_core::openfiles::{OpenFile, OpenFiles};
 use brush_core::{
     ExecutionControlFlow, ExecutionResult, ProfileLoadBehavior, RcLoadBehavior, ShellExtensions, ShellVariable,
     SourceInfo,
@@ -89,6 +94,7 @@ async fn build(settings: &Settings) -> Result<Shell, brush_core::Error> {
         .shell_name(settings.name.clone())
         .shell_args(settings.args.clone())
         .error_formatter(Messages)
+        .fds(unbuffered_stdin())
         .default_builtins(BuiltinSet::BashMode);
     if settings.interactive && std::env::var_os("PS1").is_none() {
         builder = builder.var("PS1", ShellVariable::new(DEFAULT_PS1));
@@ -97,6 +103,12 @@ async fn build(settings: &Settings) -> Result<Shell, brush_core::Error> {
         builder = builder.var("HISTFILE", ShellVariable::new(file.as_str()));
     }
     builder.build().await
+}
+
+/// Standard input as a plain file: the standard library's buffer would take what belongs to the next command.
+fn unbuffered_stdin() -> HashMap<brush_core::ShellFd, OpenFile> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    stdin.map(|fd| (OpenFiles::STDIN_FD, OpenFile::from(File::from(fd)))).into_iter().collect()
 }
 
 impl Engine for Brush {

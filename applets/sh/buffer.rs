@@ -82,12 +82,12 @@ impl Buffer {
     }
 
     /// Move the cursor a word to the left.
-    pub fn to_word_left(&mut self) {
+    pub fn word_back(&mut self) {
         self.cursor = self.word_left(is_gap);
     }
 
     /// Move the cursor a word to the right.
-    pub fn to_word_right(&mut self) {
+    pub fn word_forward(&mut self) {
         self.cursor = self.word_right();
     }
 
@@ -192,12 +192,12 @@ mod tests {
         assert_eq!(line.text(), "ls ");
         line.yank();
         assert_eq!(line.text(), "ls /usr/lib  ");
-        line.to_word_left();
+        line.word_back();
         assert_eq!(line.before(), "ls /usr/");
-        line.to_word_left();
-        line.to_word_left();
+        line.word_back();
+        line.word_back();
         assert_eq!(line.cursor(), 0);
-        line.to_word_right();
+        line.word_forward();
         assert_eq!(line.before(), "ls");
         line.kill_word_right();
         assert_eq!(line.text(), "ls/lib  ");
