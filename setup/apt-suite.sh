@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
 # Fetch a Debian package from a suite other than the machine's own, without touching the machine's apt set-up.
 #
-#   apt-suite.sh SUITE ARCH PACKAGE[=VERSION] DIR    download the .deb into DIR and print its path
+#   apt-suite.sh SUITE ARCH PACKAGE[=VERSION] DIR      download the .deb into DIR and print its path
+#   apt-suite.sh --versions SUITE ARCH PACKAGE         print the versions there are, newest first
 #
 # The mirror is the one that the machine already uses (read from its apt sources), so a build behind a local mirror works.
 # On Ubuntu, whose mirrors do not carry Debian suites, CORACLE_DEBIAN_MIRROR names one; the default is Debian's own.
 # Lists live in a private directory below the cache; signatures are checked with Debian's archive keyring.
 set -euo pipefail
-suite=$1 arch=$2 package=$3 dir=$4
+versions_only=''
+if [ "$1" = --versions ]; then
+	versions_only=1
+	shift
+fi
+suite=$1 arch=$2 package=$3 dir=${4:-}
 cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -27,11 +33,14 @@ mirror() {
 	exit 1
 }
 root=$cache/apt/$suite-$arch
-mkdir -p "$root/lists/partial" "$root/archives/partial" "$root/etc/parts" "$dir"
+mkdir -p "$root/lists/partial" "$root/archives/partial" "$root/etc/parts"
 case $suite in
 *-backports) suites="$suite ${suite%-backports}" ;;
 *) suites=$suite ;;
 esac
+# One caller at a time may write the lists.
+exec 9>"$root/lock"
+flock 9
 cat >"$root/etc/debian.sources" <<SRC
 Types: deb
 URIs: $(mirror)
@@ -52,6 +61,11 @@ options=(
 if [ -z "$(find "$root/lists" -maxdepth 1 -name '*_Packages*' -mmin -1440 2>/dev/null | head -n1)" ]; then
 	apt-get "${options[@]}" -qq update >&2
 fi
+if [ -n "$versions_only" ]; then
+	apt-cache "${options[@]}" madison "$package" | awk -F'|' '{gsub(/ /, "", $2); print $2}'
+	exit 0
+fi
+mkdir -p "$dir"
 case $package in
 *=*) ;;
 *)

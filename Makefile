@@ -1,0 +1,60 @@
+# The only entry points anyone needs:
+#
+#   make run                     install what is missing, build, boot the image in QEMU, leave you in its shell
+#   make test                    set up and run everything; the last line is `N passed, N failed, N skipped`
+#   make image [ARCH=] [KERNEL=] build out/ARCH/*; ARCH x86_64 | arm64 (default: this machine's), KERNEL vm | edge
+#   make bench                   ratios against real peers, measured in one run
+#   make lint                    fmt, clippy, cargo deny, direction of dependencies
+#
+# PROFILE=quick builds without link-time optimisation: for boot tests while working.
+SHELL := /bin/bash
+HOST_ARCH := $(subst aarch64,arm64,$(shell uname -m))
+ARCH ?= $(HOST_ARCH)
+KERNEL ?= vm
+PROFILE ?= release
+# Build products are kept outside the tree, so a fresh clone is warm.
+CACHE := $(or $(CORACLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle)
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+
+.PHONY: run test image bench lint setup setup-test binary kernel kernel-check fuzz clean
+
+run: setup
+	@$(MAKE) --no-print-directory image
+	@image/run.sh $(ARCH)
+
+test: setup-test
+	@tests/run.sh
+
+image: setup
+	@$(MAKE) --no-print-directory binary
+	@KERNEL=$(KERNEL) image/build.sh $(ARCH)
+
+bench: setup-test
+	@$(MAKE) --no-print-directory image
+	@tests/bench.sh $(ARCH)
+
+lint:
+	@setup/lint.sh
+
+setup:
+ifneq ($(CORACLE_SETUP),done)
+	@setup/setup.sh build
+endif
+
+setup-test:
+ifneq ($(CORACLE_SETUP),done)
+	@setup/setup.sh test
+endif
+
+binary: setup
+	@setup/static-build.sh $(ARCH) $(PROFILE)
+
+kernel: setup
+	@kernel/build.sh build $(ARCH) $(KERNEL)
+
+# Every option that the code relies on is really set, in every kernel that is shipped.
+kernel-check: setup
+	@for arch in x86_64 arm64; do for flavour in vm edge; do kernel/build.sh config $$arch $$flavour >/dev/null || exit 1; done; done
+
+clean:
+	rm -rf out

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Build the one static binary for an architecture into out/ARCH/coracle.
+#
+#   static-build.sh ARCH [PROFILE]     ARCH: x86_64 | arm64; PROFILE: release (default) | quick
+#
+# zig is the C compiler and linker for both targets. Where the targets' standard library is not installed it is
+# compiled from its source, which setup/rust.sh has put where cargo looks for it.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/.." && pwd)
+cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
+arch=$1 profile=${2:-release}
+case $arch in
+x86_64) target=x86_64-unknown-linux-musl ;;
+arm64) target=aarch64-unknown-linux-musl ;;
+*) echo "static-build: unknown architecture $arch (x86_64 or arm64)" >&2; exit 2 ;;
+esac
+cd "$top"
+. "$here/reproducible.sh"
+sysroot=$(rustc --print sysroot)
+# Where the code was built must not show in what was built.
+flags="--remap-path-prefix=$top=/coracle --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$sysroot=/rust"
+extra=()
+if [ ! -d "$sysroot/lib/rustlib/$target/lib" ]; then
+	export RUSTC_BOOTSTRAP=1
+	extra=(-Zbuild-std=std,panic_abort)
+	flags+=" -C link-self-contained=no"
+fi
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+PATH=$cache/venv/bin:$PATH RUSTFLAGS="$flags" cargo-zigbuild zigbuild -q --locked --profile "$profile" --target "$target" --bin coracle "${extra[@]}"
+mkdir -p "out/$arch"
+cp "$CARGO_TARGET_DIR/$target/$profile/coracle" "out/$arch/coracle.part"
+mv "out/$arch/coracle.part" "out/$arch/coracle"
