@@ -1,5 +1,7 @@
 //! System calls that nix and rustix lack; the only room with unsafe code.
 
+pub mod child;
 pub mod clone;
 pub mod mount;
+pub mod netdev;
 pub mod process;
