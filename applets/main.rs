@@ -7,6 +7,8 @@ mod common;
 #[cfg(feature = "coreutils")]
 mod coreutils;
 mod ctr;
+mod init;
+mod power;
 mod registry;
 #[allow(dead_code)]
 mod runtime;

@@ -44,8 +44,11 @@ pub struct Applet {
 pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
     &crate::truth::FALSE,
+    &crate::init::APPLET,
+    &crate::power::POWEROFF,
     #[cfg(feature = "brush")]
     &crate::sh::APPLET,
+    &crate::power::SHUTDOWN,
     &crate::truth::TRUE,
 ];
 

@@ -1,0 +1,25 @@
+//! `init`: PID 1. See the crate coracle-init.
+
+use std::ffi::OsString;
+
+use crate::common;
+use crate::registry::{Applet, Dir};
+
+/// The table's entry.
+pub const APPLET: Applet =
+    Applet { name: "init", aliases: &[], dir: Dir::Sbin, summary: "boot the machine and keep it running (PID 1)", run };
+
+/// Boot the machine and keep it running. The kernel starts this as PID 1; started by hand it does nothing.
+#[derive(clap::Parser)]
+#[command(name = "init", after_help = "To stop or restart the machine, see poweroff and reboot.")]
+struct Usage {}
+
+fn run(args: &[OsString]) -> i32 {
+    // The kernel hands over whatever it does not know of its command line: nothing to stumble over for PID 1.
+    if std::process::id() != 1
+        && let Err(status) = common::parse::<Usage>(args, 2)
+    {
+        return status;
+    }
+    coracle_init::main()
+}
