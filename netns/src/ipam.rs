@@ -1,0 +1,299 @@
+//! Which addresses are given out, and to whom: files below `/run/coracle/networks`, gone with a reboot as the
+//! interfaces are.
+//!
+//! `lock` is held (flock) by whoever changes anything; `NETWORK/network.json` describes a network in use;
+//! `NETWORK/CONTAINER@ADDRESS` describes an attachment. An address is taken exactly as long as a file of its name is
+//! there, so address and attachment can never disagree; a reader needs no lock.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::attachment::Attachment;
+use crate::{Error, Network, Result};
+
+const DEFINITION: &str = "network.json";
+
+/// The folder of networks in use: `/run/coracle/networks`, or below `CORACLE_RUN`.
+pub fn runtime_dir() -> PathBuf {
+    std::env::var_os("CORACLE_RUN").map_or_else(|| PathBuf::from("/run/coracle"), PathBuf::from).join("networks")
+}
+
+/// The registry of networks and attachments, locked as long as it lives.
+#[derive(Debug)]
+pub struct Registry {
+    dir: PathBuf,
+    lock: File,
+}
+
+impl Registry {
+    /// Wait for the lock.
+    ///
+    /// # Errors
+    /// The folder cannot be made or locked.
+    pub fn lock() -> Result<Self> {
+        Self::lock_in(runtime_dir())
+    }
+
+    /// As [`Registry::lock`] in a given folder.
+    ///
+    /// # Errors
+    /// As of [`Registry::lock`].
+    pub fn lock_in(dir: PathBuf) -> Result<Self> {
+        make_dir(&dir)?;
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&path).map_err(|source| Error::file("open", &path, source))?;
+        loop {
+            match flock(&lock, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Registry { dir, lock }),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::file("lock", &path, errno)),
+            }
+        }
+    }
+
+    /// Networks in use.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn networks(&self) -> Result<Vec<Network>> {
+        let mut networks = Vec::new();
+        for name in names_in(&self.dir)? {
+            networks.extend(read_json(&self.dir.join(name).join(DEFINITION))?);
+        }
+        Ok(networks)
+    }
+
+    /// Write down that a network is in use.
+    ///
+    /// # Errors
+    /// Its subnet, or its bridge, is another network's; or the file cannot be written.
+    pub fn activate(&self, network: &Network) -> Result<()> {
+        network.check()?;
+        for other in self.networks()? {
+            if other == *network {
+                return Ok(());
+            }
+            let reason = if other.name == network.name {
+                "is in use with another definition; stop its containers first".to_owned()
+            } else if other.overlaps(network) {
+                format!("subnet {} overlaps network {} ({})", network.cidr(), other.name, other.cidr())
+            } else if other.bridge == network.bridge {
+                format!("bridge {} belongs to network {}", network.bridge, other.name)
+            } else {
+                continue;
+            };
+            return Err(Error::BadNetwork { network: network.name.clone(), reason });
+        }
+        make_dir(&self.dir_of(network))?;
+        write_json(&self.dir_of(network).join(DEFINITION), network)
+    }
+
+    /// Forget a network without attachments.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn deactivate(&self, network: &Network) -> Result<()> {
+        let dir = self.dir_of(network);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", &dir, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Addresses given out in a network, with the container of each.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn leases(&self, network: &Network) -> Result<Vec<(String, Ipv4Addr)>> {
+        let names = names_in(&self.dir_of(network))?;
+        Ok(names.iter().filter_map(|name| parse_lease(name)).collect())
+    }
+
+    /// The attachment of a container to a network.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn attachment(&self, network: &Network, container: &str) -> Result<Option<Attachment>> {
+        match self.leases(network)?.into_iter().find(|(owner, _)| owner == container) {
+            Some((owner, ip)) => read_json(&self.lease_path(network, &owner, ip)),
+            None => Ok(None),
+        }
+    }
+
+    /// All attachments to a network.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn attachments(&self, network: &Network) -> Result<Vec<Attachment>> {
+        let mut attachments = Vec::new();
+        for (container, ip) in self.leases(network)? {
+            attachments.extend(read_json(&self.lease_path(network, &container, ip))?);
+        }
+        Ok(attachments)
+    }
+
+    /// Choose a free address: the next after the one given out last, so that an address rests before it is used again.
+    ///
+    /// # Errors
+    /// [`Error::PoolExhausted`].
+    pub fn choose(&mut self, network: &Network) -> Result<Ipv4Addr> {
+        let taken: HashSet<u32> = self.leases(network)?.iter().map(|(_, ip)| u32::from(*ip)).collect();
+        let chosen = next_free(network, &taken, self.last_given())
+            .ok_or_else(|| Error::PoolExhausted { network: network.name.clone(), subnet: network.cidr() })?;
+        self.remember_given(chosen);
+        Ok(Ipv4Addr::from(chosen))
+    }
+
+    /// Write down an attachment; from now on its address is taken.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn record(&self, network: &Network, attachment: &Attachment) -> Result<()> {
+        write_json(&self.lease_path(network, &attachment.container, attachment.ip), attachment)
+    }
+
+    /// Free an attachment's address.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn forget(&self, network: &Network, attachment: &Attachment) -> Result<()> {
+        let path = self.lease_path(network, &attachment.container, attachment.ip);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn dir_of(&self, network: &Network) -> PathBuf {
+        self.dir.join(&network.name)
+    }
+
+    fn lease_path(&self, network: &Network, container: &str, ip: Ipv4Addr) -> PathBuf {
+        self.dir_of(network).join(format!("{container}@{ip}"))
+    }
+
+    /// The lock file's content is the last address given out: a hint only, so a lost or torn one does no harm.
+    fn last_given(&mut self) -> u32 {
+        let mut text = String::new();
+        let _ = self.lock.rewind().and_then(|()| self.lock.read_to_string(&mut text));
+        text.trim().parse::<Ipv4Addr>().map_or(0, u32::from)
+    }
+
+    fn remember_given(&mut self, address: u32) {
+        let text = format!("{:<15}\n", Ipv4Addr::from(address));
+        let _ = self.lock.rewind().and_then(|()| self.lock.write_all(text.as_bytes()));
+    }
+}
+
+/// The first free address after `last`, round the pool.
+fn next_free(network: &Network, taken: &HashSet<u32>, last: u32) -> Option<u32> {
+    let hosts = network.hosts();
+    let start = if hosts.contains(&last) { last + 1 } else { hosts.start };
+    (start..hosts.end)
+        .chain(hosts.start..start)
+        .find(|address| *address != u32::from(network.gateway) && !taken.contains(address))
+}
+
+fn parse_lease(name: &str) -> Option<(String, Ipv4Addr)> {
+    let (container, ip) = name.split_once('@')?;
+    Some((container.to_owned(), ip.parse().ok()?))
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(|source| Error::file("make", path, source))
+}
+
+/// Names in a folder that may not be there.
+fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::file("read", dir, error)),
+    };
+    entries
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| Error::file("read", dir, error))
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(Error::file("read", path, error)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::BadState { path: path.into(), source })
+}
+
+/// Written atomically; not synced, for the folder is volatile. A temporary name is no lease (it does not end in an
+/// address), and only the holder of the lock writes, so one name does.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let temporary = path.with_file_name(".new");
+    let bytes = serde_json::to_vec(value).map_err(|source| Error::BadState { path: path.into(), source })?;
+    fs::write(&temporary, bytes).map_err(|source| Error::file("write", &temporary, source))?;
+    fs::rename(&temporary, path).map_err(|source| Error::file("write", path, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Network {
+        Network::new("small", "br1", Ipv4Addr::new(10, 1, 0, 0), 29).unwrap()
+    }
+
+    fn attachment(network: &Network, container: &str, ip: Ipv4Addr) -> Attachment {
+        Attachment::plan(network, container, ip, Vec::new())
+    }
+
+    #[test]
+    fn addresses_rest_before_they_are_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let network = small();
+        let mut registry = Registry::lock_in(dir.path().join("networks")).unwrap();
+        registry.activate(&network).unwrap();
+        for last in 2..=6 {
+            let ip = registry.choose(&network).unwrap();
+            assert_eq!(ip, Ipv4Addr::new(10, 1, 0, last));
+            registry.record(&network, &attachment(&network, &format!("c{last}"), ip)).unwrap();
+        }
+        assert!(matches!(registry.choose(&network), Err(Error::PoolExhausted { .. })));
+        let freed = registry.attachment(&network, "c4").unwrap().unwrap();
+        registry.forget(&network, &freed).unwrap();
+        registry.forget(&network, &freed).unwrap();
+        assert_eq!(registry.choose(&network).unwrap(), freed.ip);
+        assert_eq!(registry.leases(&network).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn networks_that_collide_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::lock_in(dir.path().into()).unwrap();
+        registry.activate(&small()).unwrap();
+        registry.activate(&small()).unwrap();
+        let renamed = Network { name: "other".into(), bridge: "br2".into(), ..small() };
+        assert!(registry.activate(&renamed).unwrap_err().to_string().contains("overlaps network small"));
+        let moved = Network { bridge: "br2".into(), ..small() };
+        assert!(registry.activate(&moved).is_err());
+        registry.deactivate(&small()).unwrap();
+        registry.activate(&renamed).unwrap();
+    }
+
+    #[test]
+    fn a_torn_hint_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("lock"), b"\xff10.1.").unwrap();
+        let mut registry = Registry::lock_in(dir.path().into()).unwrap();
+        assert_eq!(registry.choose(&small()).unwrap(), Ipv4Addr::new(10, 1, 0, 2));
+    }
+}
