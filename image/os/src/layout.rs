@@ -91,12 +91,12 @@ impl Arch {
         }
     }
 
-    /// The kernel command line of the UKI. The initramfs must be a ramfs (EROFS mounts a file of one, not of a tmpfs). The last
-    /// `console=` is `/dev/console`: the serial line, where a machine without a screen is driven from.
+    /// The kernel command line of the UKI. The initramfs must be a ramfs (EROFS mounts a file of one, not of a tmpfs). `gpt` lets the
+    /// kernel take the backup of a damaged partition table, which a crash while growing the disk can leave. The last `console=` is `/dev/console`: the serial line, where a machine without a screen is driven from.
     pub fn command_line(self) -> &'static str {
         match self {
-            Arch::X86_64 => "rootfstype=ramfs console=tty0 console=ttyS0,115200 panic=10",
-            Arch::Arm64 => "rootfstype=ramfs console=tty0 console=ttyAMA0,115200 panic=10",
+            Arch::X86_64 => "rootfstype=ramfs gpt console=tty0 console=ttyS0,115200 panic=10",
+            Arch::Arm64 => "rootfstype=ramfs gpt console=tty0 console=ttyAMA0,115200 panic=10",
         }
     }
 }

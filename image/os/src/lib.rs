@@ -10,8 +10,11 @@
 //! What only the build host needs is behind the feature `pack` and never part of the shipped binary.
 #![forbid(unsafe_code)]
 
+pub mod gpt;
 pub mod guid;
 pub mod layout;
+pub mod pe;
+pub mod uki;
 
 #[cfg(feature = "pack")]
 pub mod pack;

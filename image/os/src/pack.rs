@@ -4,6 +4,7 @@ pub mod cpio;
 pub mod initramfs;
 pub mod root;
 mod tool;
+pub mod uki;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use coracle_image_os::layout::Arch;
-use coracle_image_os::pack::{initramfs, root};
+use coracle_image_os::pack::{initramfs, root, uki};
 
 /// Make the OS image of one version: initramfs, UKI, disk images, SBOM.
 #[derive(Debug, Parser)]
@@ -28,6 +28,12 @@ struct Arguments {
     /// Files to copy into the root as they are.
     #[arg(long)]
     skeleton: PathBuf,
+    /// Folder with vmlinuz.efi and the file `version`: what kernel/build.sh makes.
+    #[arg(long)]
+    kernel: PathBuf,
+    /// Folder with systemd's stub and systemd-boot for the architecture.
+    #[arg(long)]
+    systemd_boot: PathBuf,
     /// Bundle of CA certificates (PEM).
     #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt")]
     certificates: PathBuf,
@@ -74,6 +80,18 @@ fn pack(args: &Arguments) -> Result<()> {
     let initramfs = args.out.join("initramfs.cpio.zst");
     initramfs::write(args.init.as_ref().unwrap_or(&args.binary), &root_image, args.epoch, &initramfs)?;
     say(&initramfs, "initramfs")?;
+    let kernel_release = std::fs::read_to_string(args.kernel.join("version")).context("read the kernel's version")?;
+    let uki = args.out.join("coracle.efi");
+    let parts = uki::Parts {
+        stub: &args.systemd_boot.join(format!("linux{}.efi.stub", args.arch.efi_suffix())),
+        kernel: &args.kernel.join("vmlinuz.efi"),
+        initramfs: &initramfs,
+        os_release: &root::os_release(&root),
+        kernel_release: kernel_release.trim(),
+        arch: args.arch,
+    };
+    uki::write(&parts, &uki)?;
+    say(&uki, "UKI")?;
     Ok(())
 }
 
