@@ -1,20 +1,21 @@
 #!/usr/bin/env bash
 # Make the OS image of one architecture: out/ARCH/{vmlinuz, vmlinuz.efi, initramfs.cpio.zst, VERSION, ...}.
 #
-#   build.sh ARCH [FLAVOUR]     ARCH: x86_64 or arm64; FLAVOUR of the kernel: vm (default) or edge
+#   build.sh ARCH [FLAVOUR]     ARCH: x86_64 or arm64; FLAVOUR of the kernel: vm or edge (default: $KERNEL, else vm)
 #
 # out/ARCH/coracle, the static binary, must be there: `make image` builds it first. The same commit gives the same bytes: the
 # version is the commit, all times are the commit's time (or SOURCE_DATE_EPOCH).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
-arch=$1 flavour=${2:-vm}
+arch=$1 flavour=${2:-${KERNEL:-vm}}
+cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
 out=${CORACLE_OUT:-$root/out}/$arch
 binary=$out/coracle
 
 case $arch in
-x86_64) machine=x86_64 ;;
-arm64) machine=aarch64 ;;
+x86_64) machine=x86_64 debian=amd64 ;;
+arm64) machine=aarch64 debian=arm64 ;;
 *) echo "image: unknown architecture $arch (x86_64 or arm64)" >&2; exit 2 ;;
 esac
 [ -x "$binary" ] || { echo "image: $binary is missing; \`make image ARCH=$arch\` builds it" >&2; exit 1; }
@@ -38,17 +39,34 @@ run() {
 	if [ "$(uname -m)" = "$machine" ]; then "$@"; else "qemu-$machine-static" "$@"; fi
 }
 
+# The stub and systemd-boot, from one suite for both architectures, whatever the host is. Prints their folder.
+systemd_boot() {
+	local dir=$cache/systemd-boot/$debian deb
+	if [ ! -e "$dir/version" ]; then
+		rm -rf "$dir.part"
+		mkdir -p "$dir.part"
+		deb=$("$root/setup/apt-suite.sh" bookworm "$debian" systemd-boot-efi "$dir.part")
+		dpkg -x "$deb" "$dir.part/x"
+		cp "$dir.part"/x/usr/lib/systemd/boot/efi/*.efi* "$dir.part/"
+		dpkg-deb -f "$deb" Version >"$dir.part/version"
+		rm -rf "$deb" "$dir.part/x" "$dir"
+		mv "$dir.part" "$dir"
+	fi
+	echo "$dir"
+}
+
 umask 022
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 run "$binary" --list >"$scratch/applets"
 
 kernel=$("$root/kernel/build.sh" build "$arch" "$flavour")
+boot=$(systemd_boot)
 install -m 644 "$kernel/vmlinuz" "$kernel/vmlinuz.efi" "$out/"
 
 (cd "$root" && cargo build --quiet --locked -p coracle-image-os --features pack --bin coracle-pack)
 pack=${CARGO_TARGET_DIR:-$root/target}/debug/coracle-pack
 "$pack" --arch "$arch" --binary "$binary" --applets "$scratch/applets" --skeleton "$here/os/skeleton" \
-	--version-id "$version" --epoch "$epoch" --out "$out"
+	--kernel "$kernel" --systemd-boot "$boot" --version-id "$version" --epoch "$epoch" --out "$out"
 echo "$version" >"$out/VERSION"
 echo "image: coracle $version for $arch is in $out"
