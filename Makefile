@@ -27,7 +27,7 @@ test: setup-test
 
 image: setup
 	@$(MAKE) --no-print-directory binary
-	@KERNEL=$(KERNEL) image/build.sh $(ARCH)
+	@image/build.sh $(ARCH) $(KERNEL)
 
 bench: setup-test
 	@$(MAKE) --no-print-directory image
