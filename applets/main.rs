@@ -14,6 +14,8 @@ mod registry;
 mod runtime;
 #[cfg(feature = "brush")]
 mod sh;
+mod system;
+mod text;
 mod truth;
 
 use std::ffi::{OsStr, OsString};

@@ -44,12 +44,23 @@ pub struct Applet {
 pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
     &crate::truth::FALSE,
+    &crate::system::free::APPLET,
+    &crate::text::grep::APPLET,
+    &crate::system::hostname::APPLET,
     &crate::init::APPLET,
+    &crate::system::kill::KILL,
+    &crate::system::kill::KILLALL,
+    &crate::system::mount::APPLET,
+    &crate::system::pgrep::PGREP,
+    &crate::system::pgrep::PIDOF,
     &crate::power::POWEROFF,
     #[cfg(feature = "brush")]
     &crate::sh::APPLET,
     &crate::power::SHUTDOWN,
+    &crate::system::sysctl::APPLET,
     &crate::truth::TRUE,
+    &crate::system::umount::APPLET,
+    &crate::system::uptime::APPLET,
 ];
 
 /// The foreign ones, a table of their own, sorted by name.
