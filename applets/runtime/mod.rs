@@ -32,12 +32,23 @@
 //! let status = running.wait()?;                // or put running.pidfd() into an event loop; status.code() is 128+n for signals
 //! ```
 
+mod capabilities;
 mod channel;
 mod defaults;
+mod devices;
 mod error;
 mod launch;
+mod masks;
+mod mounts;
+mod namespaces;
 mod process;
+mod procfs;
+mod rlimits;
+mod rootfs;
 mod seal;
+mod seccomp;
+mod terminal;
+mod user;
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -46,8 +57,9 @@ use oci_spec::runtime::{Process, Spec};
 
 pub use defaults::{PATH, default_spec, exec_process};
 pub use error::Error;
-pub use process::{Created, ExitStatus, Running};
+pub use process::{Created, Running};
 pub use seal::seal_self;
+pub use seccomp::default_seccomp;
 
 /// What a container is started from.
 pub struct Launch<'a> {
@@ -57,8 +69,7 @@ pub struct Launch<'a> {
     pub root: Root<'a>,
     /// The payload's standard streams.
     pub io: Io<'a>,
-    /// Directory of the cgroup (v2) that the payload is born in, and that the device rules are attached to. `None`: the
-    /// caller's cgroup, and no device rules.
+    /// Directory of the cgroup (v2) that the payload is born in. `None`: the caller's cgroup.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `USER[:GROUP]` as an image's configuration or `--user` has it, names looked up in the container's own /etc/passwd and
     /// /etc/group. It replaces `process.user`; `HOME` is added to the environment if it is not there. `None`: `process.user`.

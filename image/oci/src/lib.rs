@@ -1,2 +1,36 @@
 //! Container images: pull, verify, unpack, store, garbage collection.
+//!
+//! # Principles
+//! - Nothing foreign is believed: every document is bounded and parsed into a type of its own, every byte is checked against its digest
+//!   while it streams, and a layer's entries are resolved below the layer's directory by descriptors.
+//! - A layer is unpacked once, by the digest of its uncompressed archive, into a directory that overlayfs stacks as it is; it appears
+//!   by a rename when it is complete, and never changes after.
+//! - State is files. Whatever is killed at any instruction leaves at most a staging directory that the next one removes.
 #![forbid(unsafe_code)]
+
+pub mod decompress;
+pub mod digest;
+mod error;
+mod fs;
+mod import;
+mod layer;
+pub mod manifest;
+mod pipe;
+pub mod platform;
+pub mod progress;
+mod pull;
+pub mod reference;
+pub mod registry;
+mod store;
+pub mod tarball;
+pub mod unpack;
+
+pub use digest::Digest;
+pub use error::{Error, Result};
+pub use platform::Platform;
+pub use progress::{LayerState, Progress, Silent};
+pub use pull::PullOptions;
+pub use reference::Reference;
+pub use registry::{Credentials, RegistryOptions};
+pub use store::{Image, Store};
+pub use unpack::{DevicePolicy, Limits};

@@ -4,4 +4,6 @@ pub mod child;
 pub mod clone;
 pub mod mount;
 pub mod netdev;
+pub mod packet;
 pub mod process;
+pub mod seccomp;

@@ -1,6 +1,7 @@
 //! What a process does to itself before it becomes a program: descriptors, signals, session keyring.
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// close_range(2) flag, linux/close_range.h.
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
@@ -71,6 +72,16 @@ pub fn new_session_keyring() -> io::Result<()> {
     let anonymous = std::ptr::null::<libc::c_char>();
     // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, anonymous) }).map(drop)
+}
+
+/// Send a signal, real-time ones included, to the process of a pidfd (pidfd_send_signal(2)).
+///
+/// # Errors
+/// `ESRCH` if it has ended, `EINVAL` for no signal, `EPERM`.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open, and a null siginfo asks the kernel to fill in what kill(2) would.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) }).map(drop)
 }
 
 #[cfg(test)]

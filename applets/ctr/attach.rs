@@ -1,0 +1,185 @@
+//! The foreground client: streams and signals between the caller's terminal and a monitor.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use anyhow::{Context, bail};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+
+use super::wire::{self, CHUNK, Kind, Packet, Wire};
+
+/// Signals that go on to the payload.
+const PROXIED: [Signal; 6] =
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
+/// Docker's default keys for leaving a terminal: ctrl-p ctrl-q.
+const DETACH: [u8; 2] = [0x10, 0x11];
+
+/// Rows and columns of the caller's terminal.
+pub fn terminal_size() -> Option<(u16, u16)> {
+    tcgetwinsize(io::stdout()).ok().filter(|size| size.ws_row > 0).map(|size| (size.ws_row, size.ws_col))
+}
+
+/// The terminal in raw mode, and back when dropped.
+pub struct Raw(Option<Termios>);
+
+impl Raw {
+    /// Switch, if standard input is a terminal.
+    pub fn enter() -> anyhow::Result<Self> {
+        let stdin = io::stdin();
+        if !isatty(&stdin) {
+            return Ok(Raw(None));
+        }
+        let old = tcgetattr(&stdin).context("cannot read the terminal's mode")?;
+        let mut raw = old.clone();
+        raw.make_raw();
+        tcsetattr(&stdin, OptionalActions::Now, &raw).context("cannot set the terminal's mode")?;
+        Ok(Raw(Some(old)))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        if let Some(old) = &self.0 {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Drain, old);
+        }
+    }
+}
+
+/// Signals as a descriptor, so that none is lost between two calls of poll.
+pub fn signals() -> anyhow::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    PROXIED.into_iter().chain([Signal::SIGWINCH]).for_each(|signal| set.add(signal));
+    set.thread_block().context("cannot block signals")?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).context("cannot make a signalfd")
+}
+
+/// Follow a started container to its end; gives its exit status, 0 if the user left it by the detach keys.
+pub fn follow(wire: &Wire, interactive: bool, tty: bool) -> anyhow::Result<i32> {
+    let signals = signals()?;
+    let _raw = if tty && interactive { Some(Raw::enter()?) } else { None };
+    let mut session = Session { wire, signals: &signals, input: interactive, tty, held: false };
+    if tty {
+        session.send_size();
+    }
+    session.run()
+}
+
+struct Session<'a> {
+    wire: &'a Wire,
+    signals: &'a SignalFd,
+    /// Standard input is still read.
+    input: bool,
+    tty: bool,
+    /// The first of the detach keys came last.
+    held: bool,
+}
+
+impl Session<'_> {
+    fn run(&mut self) -> anyhow::Result<i32> {
+        let mut buffer = [0; CHUNK];
+        loop {
+            let ready = self.wait()?;
+            if ready[1] {
+                self.pass_signals();
+            }
+            if ready[2] && self.read_input()? {
+                return Ok(0);
+            }
+            if !ready[0] {
+                continue;
+            }
+            match self.wire.receive(&mut buffer)? {
+                Packet::Body(Kind::Output, length) => print(&mut io::stdout().lock(), &buffer[..length])?,
+                Packet::Body(Kind::Error, length) => print(&mut io::stderr().lock(), &buffer[..length])?,
+                Packet::Body(Kind::Exited, _) => {
+                    return wire::number(&buffer).context("the monitor sent a broken exit status");
+                }
+                Packet::Body(..) | Packet::Nothing => {}
+                Packet::Closed => bail!("the container's monitor went away; `ctr ps -a` tells what is left"),
+            }
+        }
+    }
+
+    fn wait(&self) -> anyhow::Result<[bool; 3]> {
+        let stdin = io::stdin();
+        let input = if self.input { PollFlags::IN } else { PollFlags::empty() };
+        let fds: [(BorrowedFd<'_>, PollFlags); 3] =
+            [(self.wire.as_fd(), PollFlags::IN), (self.signals.as_fd(), PollFlags::IN), (stdin.as_fd(), input)];
+        let count = if self.input { 3 } else { 2 };
+        let mut polled: Vec<PollFd<'_>> =
+            fds[..count].iter().map(|&(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
+        match poll(&mut polled, None) {
+            Ok(_) => {
+                let ready = |index: usize| polled.get(index).is_some_and(|fd| !fd.revents().is_empty());
+                Ok([ready(0), ready(1), ready(2)])
+            }
+            Err(Errno::INTR) => Ok([false; 3]),
+            Err(errno) => Err(errno).context("cannot wait for the container"),
+        }
+    }
+
+    fn pass_signals(&self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let signal = i32::try_from(info.ssi_signo).unwrap_or(0);
+            if signal == Signal::SIGWINCH as i32 {
+                self.send_size();
+            } else {
+                // A monitor that is gone is noticed when reading.
+                let _ = self.wire.send(Kind::Signal, &signal.to_le_bytes());
+            }
+        }
+    }
+
+    fn send_size(&self) {
+        if let (true, Some((rows, columns))) = (self.tty, terminal_size()) {
+            let _ = self.wire.send(Kind::Size, &wire::size(rows, columns));
+        }
+    }
+
+    /// Pass input on; true if the user wants to leave.
+    fn read_input(&mut self) -> anyhow::Result<bool> {
+        let mut buffer = [0; CHUNK / 2];
+        let length = match rustix::io::read(io::stdin(), &mut buffer) {
+            Ok(length) => length,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+            Err(_) => 0,
+        };
+        if length == 0 {
+            self.input = false;
+            let _ = self.wire.send(Kind::CloseInput, &[]);
+            return Ok(false);
+        }
+        let mut data = Vec::with_capacity(length + 1);
+        for &byte in &buffer[..length] {
+            if self.tty {
+                if self.held && byte == DETACH[1] {
+                    return Ok(true);
+                }
+                if std::mem::take(&mut self.held) {
+                    data.push(DETACH[0]);
+                }
+                if byte == DETACH[0] {
+                    self.held = true;
+                    continue;
+                }
+            }
+            data.push(byte);
+        }
+        if !data.is_empty() {
+            let _ = self.wire.send(Kind::Input, &data);
+        }
+        Ok(false)
+    }
+}
+
+fn print(out: &mut impl Write, data: &[u8]) -> anyhow::Result<()> {
+    // The payload goes on when nobody reads any more; its log has it all.
+    match out.write_all(data).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write the container's output"),
+    }
+}

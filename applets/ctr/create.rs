@@ -1,0 +1,222 @@
+//! From options and an image to a container on record.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use coracle_image_oci::{Image, Store};
+
+use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels};
+use super::record::{Config, HostConfig, MountPoint, Record, claim_name};
+use super::{files, limits, names, network, paths, pull, signals, time};
+
+/// Attempts at finding a free generated name.
+const NAME_ATTEMPTS: u32 = 100;
+
+/// Open the images.
+pub fn store() -> anyhow::Result<Store> {
+    Store::open(&paths::state_dir().join("images")).context("cannot open the image store")
+}
+
+/// Put a new container on record. Nothing is left of one that fails.
+pub fn create(options: &Options) -> anyhow::Result<Record> {
+    let source = if options.rootfs { Source::directory(options.image())? } else { Source::image(options)? };
+    let id = names::new_id()?;
+    let dir = paths::container(&id);
+    let record = record(options, &source, &id)?;
+    limits::check(&record.host_config)?;
+    let made = make(&dir, record, options.name.as_deref());
+    if made.is_err() {
+        files::remove_tree(&dir)?;
+    }
+    made
+}
+
+fn make(dir: &Path, mut record: Record, name: Option<&str>) -> anyhow::Result<Record> {
+    for part in ["upper", "work", "rootfs"] {
+        let path = dir.join(part);
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    // The writable layer's top is the container's /: everyone may look into it.
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir.join("upper"), std::fs::Permissions::from_mode(0o755))?;
+    network::write_files(&record)?;
+    let name = match name {
+        Some(name) => {
+            ensure!(claim_name(name, &record.id)?, "the name {name:?} is in use; remove or rename that container");
+            name.to_owned()
+        }
+        None => free_name(&record.id)?,
+    };
+    record.name = format!("/{name}");
+    record.write()?;
+    Ok(record)
+}
+
+fn free_name(id: &str) -> anyhow::Result<String> {
+    for attempt in 0..NAME_ATTEMPTS {
+        let name = names::generate(attempt)?;
+        if claim_name(&name, id)? {
+            return Ok(name);
+        }
+    }
+    bail!("found no free name; give one with --name")
+}
+
+/// What a container is made of.
+struct Source {
+    id: String,
+    layers: Vec<PathBuf>,
+    env: Vec<String>,
+    entrypoint: Vec<String>,
+    cmd: Vec<String>,
+    workdir: String,
+    user: String,
+    stop_signal: String,
+    labels: std::collections::BTreeMap<String, String>,
+}
+
+impl Source {
+    fn directory(path: &str) -> anyhow::Result<Self> {
+        let path = std::fs::canonicalize(path).with_context(|| format!("cannot use the root {path}"))?;
+        ensure!(path.is_dir(), "{} is no directory", path.display());
+        Ok(Source {
+            id: String::new(),
+            layers: vec![path],
+            env: Vec::new(),
+            entrypoint: Vec::new(),
+            cmd: Vec::new(),
+            workdir: String::new(),
+            user: String::new(),
+            stop_signal: String::new(),
+            labels: Default::default(),
+        })
+    }
+
+    fn image(options: &Options) -> anyhow::Result<Self> {
+        let store = store()?;
+        let image = find(&store, options)?;
+        let config = image.config().config().clone().unwrap_or_default();
+        Ok(Source {
+            id: image.id().to_string(),
+            layers: store.layers(&image)?,
+            env: config.env().clone().unwrap_or_default(),
+            entrypoint: config.entrypoint().clone().unwrap_or_default(),
+            cmd: config.cmd().clone().unwrap_or_default(),
+            workdir: config.working_dir().clone().unwrap_or_default(),
+            user: config.user().clone().unwrap_or_default(),
+            stop_signal: config.stop_signal().clone().unwrap_or_default(),
+            labels: config.labels().clone().unwrap_or_default().into_iter().collect(),
+        })
+    }
+}
+
+fn find(store: &Store, options: &Options) -> anyhow::Result<Image> {
+    match options.pull {
+        PullPolicy::Always => {}
+        PullPolicy::Never => return Ok(store.resolve(options.image())?),
+        PullPolicy::Missing => match store.resolve(options.image()) {
+            Err(coracle_image_oci::Error::NoSuchImage(_)) => {}
+            found => return Ok(found?),
+        },
+    }
+    pull::pull(store, options.image(), &coracle_image_oci::PullOptions::default())
+}
+
+fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record> {
+    let dir = paths::container(id);
+    let entrypoint = match &options.entrypoint {
+        Some(program) if program.is_empty() => Vec::new(),
+        Some(program) => vec![program.clone()],
+        None => source.entrypoint.clone(),
+    };
+    // As under Docker, another entry point does not get the image's arguments.
+    let cmd = match options.command() {
+        [] if options.entrypoint.is_some() => Vec::new(),
+        [] => source.cmd.clone(),
+        given => given.to_vec(),
+    };
+    let line: Vec<String> = entrypoint.iter().chain(&cmd).cloned().collect();
+    let [path, args @ ..] = &line[..] else {
+        bail!("no command specified: the image has none; name one after the image")
+    };
+    let hostname = options.hostname.clone().unwrap_or_else(|| match options.network {
+        NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        _ => names::short(id).to_owned(),
+    });
+    let ports: Vec<_> = options.publish.iter().flat_map(|ports| ports.0.clone()).collect();
+    ensure!(ports.is_empty() || options.network == NetworkMode::Bridge, "-p needs --network bridge");
+    Ok(Record {
+        id: id.into(),
+        created: time::now(),
+        path: path.clone(),
+        args: args.to_vec(),
+        image: source.id.clone(),
+        log_path: dir.join("log"),
+        hosts_path: dir.join("hosts"),
+        hostname_path: dir.join("hostname"),
+        resolv_conf_path: dir.join("resolv.conf"),
+        host_config: HostConfig {
+            binds: options.volume.iter().map(|volume| volume.text.clone()).collect(),
+            network_mode: options.network.word().into(),
+            port_bindings: network::port_map(&ports),
+            auto_remove: options.remove,
+            readonly_rootfs: options.read_only,
+            cap_add: options.cap_add.clone(),
+            cap_drop: options.cap_drop.clone(),
+            memory: options.memory.unwrap_or(0),
+            memory_swap: options.memory_swap.unwrap_or(0),
+            nano_cpus: options.cpus.map_or(0, coracle_cgroups::units::Cpus::nanos),
+            pids_limit: options.pids_limit.and_then(|limit| u64::try_from(limit).ok()).unwrap_or(0),
+            ..HostConfig::default()
+        },
+        mounts: mounts(options)?,
+        config: Config {
+            hostname,
+            user: options.user.clone().unwrap_or_else(|| source.user.clone()),
+            tty: options.tty,
+            open_stdin: options.interactive,
+            env: environment(&source.env, &options.env_file, &options.env)?,
+            cmd,
+            image: options.image().into(),
+            working_dir: options.workdir.clone().unwrap_or_else(|| source.workdir.clone()),
+            entrypoint,
+            labels: labels(source.labels.clone(), &options.label),
+            stop_signal: options.stop_signal.map_or_else(|| source.stop_signal.clone(), signals::name),
+            ..Config::default()
+        },
+        layers: source.layers.clone(),
+        ..Record::default()
+    })
+}
+
+fn mounts(options: &Options) -> anyhow::Result<Vec<MountPoint>> {
+    let mut all: Vec<MountPoint> = Vec::new();
+    for volume in &options.volume {
+        ensure!(
+            !all.iter().any(|mount| mount.destination == volume.destination),
+            "two volumes are to be mounted on {}",
+            volume.destination
+        );
+        let (kind, name, source) = match &volume.source {
+            Some(path) if is_path(path) => ("bind", String::new(), PathBuf::from(path)),
+            Some(name) => ("volume", name.clone(), paths::volumes().join(name).join("_data")),
+            None => {
+                let name = names::new_id()?;
+                ("volume", name.clone(), paths::volumes().join(name).join("_data"))
+            }
+        };
+        // As Docker does with -v, what is not there is made.
+        std::fs::create_dir_all(&source)
+            .or_else(|error| if source.exists() { Ok(()) } else { Err(error) })
+            .with_context(|| format!("cannot create {}", source.display()))?;
+        all.push(MountPoint {
+            kind: kind.into(),
+            name,
+            source,
+            destination: volume.destination.clone(),
+            mode: volume.mode.clone(),
+            rw: !volume.read_only,
+        });
+    }
+    Ok(all)
+}

@@ -1,0 +1,69 @@
+//! `ctr images` and `ctr rmi`.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use super::create::store;
+use super::list::Format;
+use super::record::{self, Record};
+
+/// `images`.
+#[derive(clap::Args)]
+pub struct ImagesArgs {
+    /// Print ids only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Print in another form than a table
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+/// `rmi`.
+#[derive(clap::Args)]
+pub struct RmiArgs {
+    /// Images, by name or id
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+/// List images.
+pub fn images(args: &ImagesArgs) -> anyhow::Result<i32> {
+    let images = store()?.images()?;
+    let mut out = io::stdout().lock();
+    if !args.quiet && args.format.is_none() {
+        writeln!(out, "{:<40} {:<16} {:<14} SIZE", "REPOSITORY", "TAG", "IMAGE ID")?;
+    }
+    for image in &images {
+        if args.quiet {
+            writeln!(out, "{}", image.id().short())?;
+            continue;
+        }
+        for name in image.names() {
+            let tag = name.tag().unwrap_or("<none>");
+            if args.format == Some(Format::Json) {
+                let line = json!({
+                    "Repository": name.familiar_name(), "Tag": tag, "ID": image.id().to_string(),
+                    "Digest": image.manifest().to_string(), "Size": image.size(),
+                });
+                writeln!(out, "{line}")?;
+            } else {
+                let size = format!("{:.1} MB", image.size() as f64 / 1e6);
+                writeln!(out, "{:<40} {tag:<16} {:<14} {size}", name.familiar_name(), image.id().short())?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// Remove images; the layers that containers stand on stay.
+pub fn rmi(args: &RmiArgs) -> anyhow::Result<i32> {
+    let used: Vec<_> =
+        record::ids()?.iter().filter_map(|id| Record::read(id).ok()).flat_map(|record| record.layers).collect();
+    let store = store()?;
+    for image in &args.images {
+        store.remove(image, &used)?.iter().for_each(|line| println!("{line}"));
+    }
+    Ok(0)
+}

@@ -1,0 +1,195 @@
+//! `ctr stop`, `ctr kill`, `ctr rm` and `ctr wait`.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::AsFd;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::lock::Lock;
+use super::record::{self, Live, Record, Status};
+use super::start::start_time;
+use super::wire::{CHUNK, Kind, Packet, Wire, number};
+use super::{limits, paths, reaper, signals};
+
+/// How long a payload that was killed may take to be recorded as ended.
+const RECORDING: Duration = Duration::from_secs(30);
+
+/// `stop`.
+#[derive(clap::Args)]
+pub struct StopArgs {
+    /// Seconds until it is killed
+    #[arg(short, long, default_value_t = 10)]
+    time: u64,
+
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// `kill`.
+#[derive(clap::Args)]
+pub struct KillArgs {
+    /// Signal to send
+    #[arg(short, long, default_value = "KILL", value_parser = signals::parse)]
+    signal: i32,
+
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// `rm`.
+#[derive(clap::Args)]
+pub struct RmArgs {
+    /// Kill it if it runs
+    #[arg(short, long)]
+    force: bool,
+
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// `wait`.
+#[derive(clap::Args)]
+pub struct WaitArgs {
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// The payload of a running container; `None` if it does not run.
+pub fn payload(id: &str) -> anyhow::Result<Option<rustix::fd::OwnedFd>> {
+    reaper::sweep(id)?;
+    let Some(live) = Live::read(id) else { return Ok(None) };
+    let Some(pid) = Pid::from_raw(live.pid) else { return Ok(None) };
+    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        Err(errno) => return Err(errno).context("cannot open the container's process"),
+    };
+    // Looked at after the open: it is that process, or the id had been reused.
+    Ok((start_time(live.pid) == live.start_time).then_some(pidfd))
+}
+
+fn send(pidfd: &rustix::fd::OwnedFd, signal: i32) -> anyhow::Result<()> {
+    match coracle_abi::process::pidfd_send_signal(pidfd.as_fd(), signal) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        sent => sent.with_context(|| format!("cannot send {} to the container", signals::name(signal))),
+    }
+}
+
+/// Wait for the end of the payload; false when the time is up.
+fn ended(pidfd: &rustix::fd::OwnedFd, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = rustix::time::Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()).into(),
+        };
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
+            Ok(count) => return count > 0,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Wait until the monitor has put the end on record.
+fn recorded(id: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + RECORDING;
+    while paths::container(id).exists() {
+        // The monitor holds the lock until all is done.
+        if let Some(lock) = Lock::try_take(id)? {
+            return match Record::read(id)?.state.status {
+                Status::Running => reaper::finish(id, lock),
+                _ => lock.remove().context("cannot remove the container's volatile files"),
+            };
+        }
+        ensure!(Instant::now() < deadline, "the container's monitor does not finish");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Stop: the container's stop signal, then SIGKILL.
+pub fn stop(args: &StopArgs) -> anyhow::Result<i32> {
+    for name in &args.containers {
+        let id = record::resolve(name)?;
+        if let Some(pidfd) = payload(&id)? {
+            let signal = Record::read(&id)?.config.stop_signal;
+            let signal =
+                if signal.is_empty() { libc::SIGTERM } else { signals::parse(&signal).map_err(anyhow::Error::msg)? };
+            send(&pidfd, signal)?;
+            if !ended(&pidfd, Duration::from_secs(args.time)) {
+                send(&pidfd, libc::SIGKILL)?;
+            }
+            recorded(&id)?;
+        }
+        println!("{name}");
+    }
+    Ok(0)
+}
+
+/// Send a signal.
+pub fn kill(args: &KillArgs) -> anyhow::Result<i32> {
+    for name in &args.containers {
+        let id = record::resolve(name)?;
+        let Some(pidfd) = payload(&id)? else { bail!("container {name} is not running") };
+        send(&pidfd, args.signal)?;
+        println!("{name}");
+    }
+    Ok(0)
+}
+
+/// Remove containers.
+pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
+    for name in &args.containers {
+        let id = record::resolve(name)?;
+        if let Some(pidfd) = payload(&id)? {
+            ensure!(args.force, "container {name} is running; stop it first, or use -f");
+            send(&pidfd, libc::SIGKILL)?;
+            if let Some(group) = limits::open(&id) {
+                let _ = group.kill();
+            }
+            recorded(&id)?;
+        }
+        // With --rm its monitor has removed it already.
+        if paths::container(&id).exists() {
+            let Some(lock) = Lock::try_take(&id)? else { bail!("container {name} is being started") };
+            reaper::remove_files(&Record::read(&id)?)?;
+            lock.remove()?;
+        }
+        println!("{name}");
+    }
+    Ok(0)
+}
+
+/// Wait for the end and print the exit status.
+pub fn wait(args: &WaitArgs) -> anyhow::Result<i32> {
+    for name in &args.containers {
+        let id = record::resolve(name)?;
+        reaper::sweep(&id)?;
+        let code = match Wire::connect(&paths::live_container(&id)) {
+            Ok(wire) => wait_for(&wire, &id)?,
+            Err(_) => Record::read(&id)?.state.exit_code,
+        };
+        println!("{code}");
+    }
+    Ok(0)
+}
+
+fn wait_for(wire: &Wire, id: &str) -> anyhow::Result<i32> {
+    wire.send(Kind::Wait, &[])?;
+    let mut buffer = [0; CHUNK];
+    loop {
+        match wire.receive(&mut buffer)? {
+            Packet::Body(Kind::Exited, _) => return number(&buffer).context("the monitor sent a broken exit status"),
+            Packet::Body(..) | Packet::Nothing => {}
+            Packet::Closed => return Ok(Record::read(id)?.state.exit_code),
+        }
+    }
+}

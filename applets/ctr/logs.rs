@@ -1,0 +1,140 @@
+//! `ctr logs`.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+
+use super::logfile::{Entry, old};
+use super::record::{self, Record, Status};
+use super::{reaper, time};
+
+/// How often a followed log is looked at.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// `logs`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Go on with what comes, until the container ends
+    #[arg(short, long)]
+    follow: bool,
+
+    /// Print so many lines from the end, or all
+    #[arg(short = 'n', long, default_value = "all", value_parser = parse_tail)]
+    tail: Tail,
+
+    /// Print times
+    #[arg(short, long)]
+    timestamps: bool,
+
+    /// Print what came after this time (RFC 3339) or in this last while (10m)
+    #[arg(long, value_parser = time::parse_since)]
+    since: Option<SystemTime>,
+
+    /// Container, by name or id
+    container: String,
+}
+
+/// How much of the log.
+#[derive(Clone, Copy, Debug)]
+struct Tail(usize);
+
+fn parse_tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail(usize::MAX)),
+        number => number.parse().map(Tail).map_err(|_| "wanted a number or `all`".into()),
+    }
+}
+
+/// Print a container's output.
+pub fn logs(args: &Args) -> anyhow::Result<i32> {
+    let id = record::resolve(&args.container)?;
+    reaper::sweep(&id)?;
+    let path = Record::read(&id)?.log_path;
+    let mut kept = VecDeque::new();
+    for file in [old(&path), path.clone()] {
+        let Some(reader) = open(&file)? else { continue };
+        for line in reader.split(b'\n') {
+            let line = line.with_context(|| format!("cannot read {}", file.display()))?;
+            if kept.len() == args.tail.0 {
+                kept.pop_front();
+            }
+            if args.tail.0 > 0 {
+                kept.push_back(line);
+            }
+        }
+    }
+    kept.iter().try_for_each(|line| print(args, line))?;
+    if args.follow { follow(args, &id, &path) } else { Ok(0) }
+}
+
+fn open(path: &Path) -> anyhow::Result<Option<BufReader<File>>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(BufReader::new(file))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot open {}", path.display())),
+    }
+}
+
+fn follow(args: &Args, id: &str, path: &Path) -> anyhow::Result<i32> {
+    use std::io::Seek;
+    use std::os::unix::fs::MetadataExt;
+    let mut current: Option<(u64, BufReader<File>)> = None;
+    let mut first = true;
+    let mut line = Vec::new();
+    loop {
+        // Asked before the last look at the file, so that nothing that came before the end is missed.
+        let running = Record::read(id).is_ok_and(|record| record.state.status == Status::Running);
+        let inode = std::fs::metadata(path).map(|meta| meta.ino()).ok();
+        if current.as_ref().map(|(inode, _)| *inode) != inode {
+            if let Some((_, reader)) = &mut current {
+                drain(args, reader, &mut line)?;
+            }
+            current = open(path)?.zip(inode).map(|(reader, inode)| (inode, reader));
+            // What was there at first has been printed.
+            if let (true, Some((_, reader))) = (first, &mut current) {
+                reader.seek(io::SeekFrom::End(0))?;
+            }
+        }
+        first = false;
+        if let Some((_, reader)) = &mut current {
+            drain(args, reader, &mut line)?;
+        }
+        if !running {
+            return Ok(0);
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+/// Print whole lines; the beginning of one is kept in `line`.
+fn drain(args: &Args, reader: &mut BufReader<File>, line: &mut Vec<u8>) -> anyhow::Result<()> {
+    while reader.read_until(b'\n', line)? > 0 {
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        print(args, line)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn print(args: &Args, line: &[u8]) -> anyhow::Result<()> {
+    // A line that was cut off by a crash is none.
+    let Ok(entry) = serde_json::from_slice::<Entry>(line) else { return Ok(()) };
+    if let (Some(since), Some(at)) = (args.since, time::parse_rfc3339(&entry.time))
+        && at < since
+    {
+        return Ok(());
+    }
+    let text = if args.timestamps { format!("{} {}", entry.time, entry.log) } else { entry.log };
+    if entry.stream == "stderr" {
+        io::stderr().write_all(text.as_bytes())?;
+    } else {
+        io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(())
+}

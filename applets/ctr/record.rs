@@ -1,0 +1,399 @@
+//! What is known of a container: `container.json`, in the form that `docker inspect` prints.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use super::files::{self, Durability};
+use super::{paths, time};
+
+/// The record.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Record {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// The program.
+    pub path: String,
+    /// Its arguments.
+    pub args: Vec<String>,
+    /// How it is.
+    pub state: State,
+    /// The image's id.
+    pub image: String,
+    /// `/NAME`.
+    pub name: String,
+    /// The log file.
+    pub log_path: PathBuf,
+    /// Generated files that are mounted into the container.
+    pub hosts_path: PathBuf,
+    /// See `hosts_path`.
+    pub hostname_path: PathBuf,
+    /// See `hosts_path`.
+    pub resolv_conf_path: PathBuf,
+    /// What the host grants.
+    pub host_config: HostConfig,
+    /// Volumes and bind mounts.
+    pub mounts: Vec<MountPoint>,
+    /// What runs, and how.
+    pub config: Config,
+    /// How it is reached.
+    pub network_settings: NetworkSettings,
+    /// Where the root file system comes from: unpacked layers, top-most last.
+    pub layers: Vec<PathBuf>,
+}
+
+/// `State`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct State {
+    /// `created`, `running` or `exited`.
+    pub status: Status,
+    /// Whether the payload runs.
+    pub running: bool,
+    /// Never, yet.
+    pub paused: bool,
+    /// Never, yet.
+    pub restarting: bool,
+    /// Whether the OOM killer struck in it.
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    /// Never.
+    pub dead: bool,
+    /// The payload's process id on the host, 0 if it does not run.
+    pub pid: i32,
+    /// Exit status, 128 + n if killed by signal n.
+    pub exit_code: i32,
+    /// Why it did not start, or was lost.
+    pub error: String,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub finished_at: String,
+    /// The boot in which it was started: process ids of another mean nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State {
+            status: Status::Created,
+            running: false,
+            paused: false,
+            restarting: false,
+            oom_killed: false,
+            dead: false,
+            pid: 0,
+            exit_code: 0,
+            error: String::new(),
+            started_at: time::NEVER.into(),
+            finished_at: time::NEVER.into(),
+            boot_id: String::new(),
+        }
+    }
+}
+
+/// What a container does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Never started.
+    Created,
+    /// Started, and its end is not on record.
+    Running,
+    /// Ended.
+    Exited,
+}
+
+impl Status {
+    /// Docker's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Exited => "exited",
+        }
+    }
+}
+
+/// `HostConfig`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct HostConfig {
+    /// `-v` as given.
+    pub binds: Vec<String>,
+    /// `bridge`, `host` or `none`.
+    pub network_mode: String,
+    /// Published ports.
+    pub port_bindings: PortMap,
+    /// `--rm`.
+    pub auto_remove: bool,
+    /// Never.
+    pub privileged: bool,
+    /// `--read-only`.
+    pub readonly_rootfs: bool,
+    /// `--cap-add`.
+    pub cap_add: Vec<String>,
+    /// `--cap-drop`.
+    pub cap_drop: Vec<String>,
+    /// Bytes; 0 is no limit.
+    pub memory: u64,
+    /// Bytes of memory and swap together; 0 is twice the memory, -1 no limit.
+    pub memory_swap: i64,
+    /// Billionths of a CPU; 0 is no limit.
+    pub nano_cpus: u64,
+    /// Tasks; 0 is no limit.
+    pub pids_limit: u64,
+}
+
+/// Container port (`80/tcp`) to host addresses.
+pub type PortMap = BTreeMap<String, Vec<HostPort>>;
+
+/// Where a port is published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HostPort {
+    /// Address on the host.
+    pub host_ip: String,
+    /// Port on the host, as a text.
+    pub host_port: String,
+}
+
+/// One of `Mounts`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct MountPoint {
+    /// `bind` or `volume`.
+    #[serde(rename = "Type")]
+    pub kind: String,
+    /// A volume's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path in the container.
+    pub destination: String,
+    /// Options.
+    pub mode: String,
+    /// Writable.
+    #[serde(rename = "RW")]
+    pub rw: bool,
+}
+
+/// `Config`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Config {
+    /// Host name.
+    pub hostname: String,
+    /// `USER[:GROUP]`, empty for root.
+    pub user: String,
+    /// `-t`.
+    pub tty: bool,
+    /// `-i`.
+    pub open_stdin: bool,
+    /// Environment.
+    pub env: Vec<String>,
+    /// Command, or arguments of the entry point.
+    pub cmd: Vec<String>,
+    /// The image as it was asked for.
+    pub image: String,
+    /// Working directory.
+    pub working_dir: String,
+    /// Entry point.
+    pub entrypoint: Vec<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Ports that the image names.
+    pub exposed_ports: BTreeMap<String, BTreeMap<String, String>>,
+    /// Signal that `stop` sends, empty for SIGTERM.
+    pub stop_signal: String,
+}
+
+/// `NetworkSettings`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkSettings {
+    /// IPv4 address.
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+    /// Length of the network's prefix.
+    #[serde(rename = "IPPrefixLen")]
+    pub ip_prefix_len: u8,
+    /// Default route.
+    pub gateway: String,
+    /// Link address.
+    pub mac_address: String,
+    /// Published ports.
+    pub ports: PortMap,
+    /// The same by network.
+    pub networks: BTreeMap<String, Endpoint>,
+}
+
+/// One of `NetworkSettings.Networks`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Endpoint {
+    /// IPv4 address.
+    #[serde(rename = "IPAddress")]
+    pub ip_address: String,
+    /// Length of the network's prefix.
+    #[serde(rename = "IPPrefixLen")]
+    pub ip_prefix_len: u8,
+    /// Default route.
+    pub gateway: String,
+    /// Link address.
+    pub mac_address: String,
+}
+
+/// What is true only while the payload runs: `state.json` in the volatile directory.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Live {
+    /// The payload's process id on the host.
+    pub pid: i32,
+    /// Its start time (field 22 of /proc/PID/stat), which tells a reused id.
+    pub start_time: u64,
+    /// Where it is on the network.
+    pub network: NetworkSettings,
+}
+
+impl Record {
+    /// The name without Docker's slash.
+    pub fn short_name(&self) -> &str {
+        self.name.trim_start_matches('/')
+    }
+
+    /// Read the record on disk.
+    pub fn read(id: &str) -> anyhow::Result<Self> {
+        let path = paths::container(id).join("container.json");
+        let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+
+    /// Read the record and what is true of it just now. Call [`super::reaper::sweep`] first, so that `running` is believable.
+    pub fn load(id: &str) -> anyhow::Result<Self> {
+        let mut record = Self::read(id)?;
+        if record.state.status == Status::Running {
+            match Live::read(id) {
+                Some(live) => {
+                    record.state.running = true;
+                    record.state.pid = live.pid;
+                    record.network_settings = live.network;
+                    record.state.oom_killed = super::limits::oom_killed(id);
+                }
+                // The start is under way, or the end is being written.
+                None => record = Self::read(id)?,
+            }
+        }
+        Ok(record)
+    }
+
+    /// Write the record.
+    pub fn write(&self) -> anyhow::Result<()> {
+        // Nothing of a container that removes itself need survive a power cut.
+        let durability = if self.host_config.auto_remove { Durability::Volatile } else { Durability::Durable };
+        let path = paths::container(&self.id).join("container.json");
+        let text = serde_json::to_vec(self)?;
+        files::write(&path, &text, durability).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Program and arguments in one line.
+    pub fn command_line(&self) -> String {
+        std::iter::once(self.path.as_str()).chain(self.args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Live {
+    fn path(id: &str) -> PathBuf {
+        paths::live_container(id).join("state.json")
+    }
+
+    /// What is on record; `None` if the container does not run.
+    pub fn read(id: &str) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::path(id)).ok()?).ok()
+    }
+
+    /// Put it on record.
+    pub fn write(&self, id: &str) -> anyhow::Result<()> {
+        let path = Self::path(id);
+        files::write(&path, &serde_json::to_vec(self)?, Durability::Volatile)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Remove it from record.
+    pub fn remove(id: &str) -> std::io::Result<()> {
+        files::remove(&Self::path(id))
+    }
+}
+
+/// The ids of all containers, in no order.
+pub fn ids() -> anyhow::Result<Vec<String>> {
+    let dir = paths::containers();
+    match std::fs::read_dir(&dir) {
+        Ok(entries) => {
+            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            Ok(names.filter(|name| super::names::is_id(name)).collect())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot list {}", dir.display())),
+    }
+}
+
+/// Find a container by its name, its id, or an unambiguous beginning of its id.
+pub fn resolve(text: &str) -> anyhow::Result<String> {
+    let missing = || anyhow::anyhow!("No such container: {text}");
+    if let Ok(name) = super::names::parse(text)
+        && let Some(id) = named(&name)
+    {
+        return Ok(id);
+    }
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let prefix = text.to_ascii_lowercase();
+    let mut found = ids()?.into_iter().filter(|id| id.starts_with(&prefix));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => anyhow::bail!("{text} is the beginning of more than one container's id"),
+        (None, _) => Err(missing()),
+    }
+}
+
+/// Who has a name.
+pub fn named(name: &str) -> Option<String> {
+    let id = std::fs::read_link(paths::names().join(name)).ok()?.into_os_string().into_string().ok()?;
+    (super::names::is_id(&id) && paths::container(&id).exists()).then_some(id)
+}
+
+/// Claim a name for a container whose directory exists; false if someone else has it.
+pub fn claim_name(name: &str, id: &str) -> anyhow::Result<bool> {
+    let dir = paths::names();
+    let link = dir.join(name);
+    std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for _ in 0..3 {
+        match std::os::unix::fs::symlink(id, &link) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && named(name).is_some() => {
+                return Ok(false);
+            }
+            // A link that was left behind leads nowhere.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => files::remove(&link)?,
+            Err(error) => return Err(error).with_context(|| format!("cannot create {}", link.display())),
+        }
+    }
+    Ok(false)
+}
+
+/// Give a name back, if it is this container's.
+pub fn release_name(name: &str, id: &str) -> std::io::Result<()> {
+    let link = paths::names().join(name);
+    match std::fs::read_link(&link) {
+        Ok(target) if target.as_os_str() == id => files::remove(&link),
+        _ => Ok(()),
+    }
+}

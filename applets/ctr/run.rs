@@ -1,0 +1,83 @@
+//! `ctr run`, `ctr create` and `ctr start`.
+
+use super::options::Options;
+use super::start::{Started, start};
+use super::{attach, create, reaper, record};
+use crate::runtime;
+
+/// `run`.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct RunArgs {
+    /// Leave it running and print its id
+    #[arg(short, long)]
+    detach: bool,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+/// `create`.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct CreateArgs {
+    #[command(flatten)]
+    options: Options,
+}
+
+/// `start`.
+#[derive(clap::Args)]
+pub struct StartArgs {
+    /// Follow its output and take on its exit status
+    #[arg(short, long)]
+    attach: bool,
+
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Create a container and start it.
+pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
+    runtime::seal_self()?;
+    reaper::sweep_all()?;
+    let container = create::create(&args.options)?;
+    let code = begin(&container, !args.detach)?;
+    if args.detach && code == 0 {
+        println!("{}", container.id);
+    }
+    Ok(code)
+}
+
+/// Create a container only.
+pub fn create(args: &CreateArgs) -> anyhow::Result<i32> {
+    let container = create::create(&args.options)?;
+    println!("{}", container.id);
+    Ok(0)
+}
+
+/// Start containers that do not run.
+pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
+    runtime::seal_self()?;
+    anyhow::ensure!(!args.attach || args.containers.len() == 1, "--attach takes one container");
+    let mut worst = 0;
+    for name in &args.containers {
+        let id = record::resolve(name)?;
+        let container = record::Record::read(&id)?;
+        let code = begin(&container, args.attach)?;
+        if !args.attach && code == 0 {
+            println!("{name}");
+        }
+        worst = worst.max(code);
+    }
+    Ok(worst)
+}
+
+fn begin(container: &record::Record, attached: bool) -> anyhow::Result<i32> {
+    let size = if container.config.tty { attach::terminal_size() } else { None };
+    match start(&container.id, attached, size)? {
+        Started::Failed(code) => Ok(code),
+        Started::Running(wire) if attached => attach::follow(&wire, container.config.open_stdin, container.config.tty),
+        Started::Running(_) => Ok(0),
+    }
+}

@@ -1,0 +1,198 @@
+//! From a record to an OCI runtime specification.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::Context;
+use oci_spec::runtime::{Capability, LinuxNamespaceType, Mount, Spec};
+
+use super::record::{MountPoint, Record};
+use crate::runtime;
+
+/// The specification of a container.
+pub fn build(record: &Record) -> anyhow::Result<Spec> {
+    let mut spec = runtime::default_spec();
+    set_process(&mut spec, record)?;
+    if let Some(root) = spec.root_mut() {
+        root.set_readonly(Some(record.host_config.readonly_rootfs));
+    }
+    let own_network = record.host_config.network_mode != "host";
+    if let Some(linux) = spec.linux_mut()
+        && !own_network
+    {
+        let kept = linux.namespaces().clone().unwrap_or_default();
+        linux.set_namespaces(Some(
+            kept.into_iter().filter(|space| space.typ() != LinuxNamespaceType::Network).collect(),
+        ));
+        let kept = linux.sysctl().clone().unwrap_or_default();
+        linux.set_sysctl(Some(kept.into_iter().filter(|(key, _)| !key.starts_with("net.")).collect()));
+    }
+    let bounding = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
+    let bounding = bounding.and_then(|sets| sets.bounding().clone()).unwrap_or_default();
+    if let Some(linux) = spec.linux_mut() {
+        linux.set_seccomp(Some(runtime::default_seccomp(&bounding)));
+    }
+    spec.set_hostname(Some(record.config.hostname.clone()));
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    mounts.extend(generated(record));
+    mounts.extend(record.mounts.iter().map(volume));
+    spec.set_mounts(Some(mounts));
+    Ok(spec)
+}
+
+fn set_process(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
+    let process = spec.process_mut().as_mut().context("the default specification has no process")?;
+    let mut env = record.config.env.clone();
+    let mut default = |key: &str, entry: String| {
+        if !env.iter().any(|other| other.split('=').next() == Some(key)) {
+            env.push(entry);
+        }
+    };
+    default("PATH", runtime::PATH.into());
+    default("HOSTNAME", format!("HOSTNAME={}", record.config.hostname));
+    if record.config.tty {
+        default("TERM", "TERM=xterm".into());
+    }
+    let args = std::iter::once(&record.path).chain(&record.args).cloned().collect();
+    let cwd = if record.config.working_dir.is_empty() { "/" } else { &record.config.working_dir };
+    process.set_args(Some(args)).set_env(Some(env)).set_cwd(cwd.into()).set_terminal(Some(record.config.tty));
+    if let Some(mut capabilities) = process.capabilities().clone() {
+        let default = capabilities.bounding().clone().unwrap_or_default();
+        let set = adjust(default, &record.host_config.cap_add, &record.host_config.cap_drop)?;
+        capabilities.set_bounding(Some(set.clone())).set_permitted(Some(set.clone())).set_effective(Some(set));
+        process.set_capabilities(Some(capabilities));
+    }
+    Ok(())
+}
+
+/// Read a capability's name; `ALL` is one.
+pub fn parse_capability(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("CAP_").unwrap_or(&name);
+    if name == "ALL" || name.parse::<Capability>().is_ok() {
+        Ok(name.into())
+    } else {
+        Err(format!("unknown capability {text:?}"))
+    }
+}
+
+/// Docker's order: ALL dropped starts from nothing, ALL added from everything; then single names are taken and given.
+fn adjust(mut set: HashSet<Capability>, add: &[String], drop: &[String]) -> anyhow::Result<HashSet<Capability>> {
+    let is_all = |name: &String| name == "ALL";
+    let named = |list: &[String]| -> anyhow::Result<Vec<Capability>> {
+        let names = list.iter().filter(|name| !is_all(name));
+        names.map(|name| name.parse().map_err(|_| anyhow::anyhow!("unknown capability {name:?}"))).collect()
+    };
+    if drop.iter().any(is_all) {
+        set.clear();
+    }
+    if add.iter().any(is_all) {
+        set = all_capabilities();
+    }
+    for capability in named(drop)? {
+        set.remove(&capability);
+    }
+    set.extend(named(add)?);
+    Ok(set)
+}
+
+fn all_capabilities() -> HashSet<Capability> {
+    use Capability as C;
+    HashSet::from([
+        C::AuditControl,
+        C::AuditRead,
+        C::AuditWrite,
+        C::BlockSuspend,
+        C::Bpf,
+        C::CheckpointRestore,
+        C::Chown,
+        C::DacOverride,
+        C::DacReadSearch,
+        C::Fowner,
+        C::Fsetid,
+        C::IpcLock,
+        C::IpcOwner,
+        C::Kill,
+        C::Lease,
+        C::LinuxImmutable,
+        C::MacAdmin,
+        C::MacOverride,
+        C::Mknod,
+        C::NetAdmin,
+        C::NetBindService,
+        C::NetBroadcast,
+        C::NetRaw,
+        C::Perfmon,
+        C::Setfcap,
+        C::Setgid,
+        C::Setpcap,
+        C::Setuid,
+        C::SysAdmin,
+        C::SysBoot,
+        C::SysChroot,
+        C::SysModule,
+        C::SysNice,
+        C::SysPacct,
+        C::SysPtrace,
+        C::SysRawio,
+        C::SysResource,
+        C::SysTime,
+        C::SysTtyConfig,
+        C::Syslog,
+        C::WakeAlarm,
+    ])
+}
+
+/// /etc/hosts, /etc/hostname and /etc/resolv.conf, which the engine writes.
+fn generated(record: &Record) -> Vec<Mount> {
+    let files = [
+        ("/etc/resolv.conf", &record.resolv_conf_path),
+        ("/etc/hostname", &record.hostname_path),
+        ("/etc/hosts", &record.hosts_path),
+    ];
+    let hidden = |destination: &str| record.mounts.iter().any(|mount| mount.destination == destination);
+    let wanted = files.into_iter().filter(|(destination, _)| !hidden(destination));
+    wanted.map(|(destination, source)| bind(source, destination, !record.host_config.readonly_rootfs)).collect()
+}
+
+fn volume(mount: &MountPoint) -> Mount {
+    bind(&mount.source, &mount.destination, mount.rw)
+}
+
+fn bind(source: &Path, destination: &str, writable: bool) -> Mount {
+    let mut mount = Mount::default();
+    let access = if writable { "rw" } else { "ro" };
+    mount
+        .set_destination(destination.into())
+        .set_typ(Some("bind".into()))
+        .set_source(Some(source.into()))
+        .set_options(Some(["rbind", "rprivate", access].map(Into::into).to_vec()));
+    mount
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_follow_docker() {
+        let default = HashSet::from([Capability::Chown, Capability::Kill]);
+        let names = |list: &[&str]| list.iter().map(|name| parse_capability(name).unwrap()).collect::<Vec<_>>();
+        let with = |add: &[&str], drop: &[&str]| adjust(default.clone(), &names(add), &names(drop)).unwrap();
+        assert_eq!(with(&["net_admin"], &["CAP_CHOWN"]), HashSet::from([Capability::Kill, Capability::NetAdmin]));
+        assert_eq!(with(&["KILL"], &["all"]), HashSet::from([Capability::Kill]));
+        assert!(!with(&["ALL"], &["SYS_ADMIN"]).contains(&Capability::SysAdmin));
+        assert_eq!(all_capabilities().len(), 41);
+        assert!(parse_capability("MAGIC").is_err());
+    }
+
+    #[test]
+    fn host_network_has_no_namespace() {
+        let mut record = Record { path: "sh".into(), ..Default::default() };
+        record.host_config.network_mode = "host".into();
+        let spec = build(&record).unwrap();
+        let linux = spec.linux().as_ref().unwrap();
+        assert!(linux.namespaces().iter().flatten().all(|space| space.typ() != LinuxNamespaceType::Network));
+        assert!(linux.sysctl().iter().flatten().all(|(key, _)| !key.starts_with("net.")));
+    }
+}

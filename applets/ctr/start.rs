@@ -1,0 +1,181 @@
+//! Start a container: fork its monitor, which forks the launcher, which makes the payload and is gone.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, bail};
+use coracle_abi::clone::{Child, spawn};
+use rustix::fs::{Mode, OFlags};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::lock::Lock;
+use super::monitor::{self, Ends, Monitor};
+use super::record::{Live, Record, Status};
+use super::wire::{CHUNK, Kind, Packet, Wire, number};
+use super::{ENGINE_FAILED, limits, network, paths, reaper, spec, time};
+use crate::runtime::{self, Io, Launch, Root};
+
+/// What became of a start.
+pub enum Started {
+    /// It runs; with `attached`, its output comes over the wire.
+    Running(Wire),
+    /// It does not, for a reason that has been printed: exit status.
+    Failed(i32),
+}
+
+/// Start a container that does not run.
+pub fn start(id: &str, attached: bool, size: Option<(u16, u16)>) -> anyhow::Result<Started> {
+    reaper::sweep(id)?;
+    let Some(lock) = Lock::try_take(id).context("cannot lock the container")? else {
+        bail!("container {id} is running");
+    };
+    let record = Record::read(id)?;
+    let streams = Streams::new(&record)?;
+    let (ours, theirs) = Wire::pair()?;
+    let mut monitor = Some((lock, theirs, streams));
+    let child = spawn(0, None, || match monitor.take() {
+        Some((lock, wire, streams)) => run_monitor(&record, lock, wire, attached, streams, size),
+        None => ENGINE_FAILED,
+    })
+    .context("cannot fork the monitor")?;
+    // The monitor's ends must be closed here for its death to be seen. Its lock stays with it.
+    drop(monitor);
+    drop(child);
+    let mut buffer = [0; CHUNK];
+    match ours.receive(&mut buffer)? {
+        Packet::Body(Kind::Started, _) => Ok(Started::Running(ours)),
+        Packet::Body(Kind::Failed, _) => Ok(Started::Failed(number(&buffer).unwrap_or(ENGINE_FAILED))),
+        _ => bail!("the container's monitor ended before the start (killed, or out of memory?)"),
+    }
+}
+
+/// The payload's standard streams and the monitor's ends of them.
+struct Streams {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    ends: Ends,
+}
+
+impl Streams {
+    fn new(record: &Record) -> anyhow::Result<Self> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+        let null = null.context("cannot open /dev/null")?;
+        if record.config.tty {
+            // The terminal is made in the container; these are never used.
+            let (stdout, stderr) = (null.try_clone()?, null.try_clone()?);
+            return Ok(Streams { stdin: null, stdout, stderr, ends: Ends::default() });
+        }
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe");
+        let (from_stdout, stdout) = pipe()?;
+        let (from_stderr, stderr) = pipe()?;
+        let (stdin, to_stdin) = if record.config.open_stdin {
+            let (read, write) = pipe()?;
+            (read, Some(write))
+        } else {
+            (null, None)
+        };
+        let ends = Ends { stdin: to_stdin, stdout: Some(from_stdout), stderr: Some(from_stderr) };
+        for end in [&ends.stdin, &ends.stdout, &ends.stderr].into_iter().flatten() {
+            non_blocking(end)?;
+        }
+        Ok(Streams { stdin, stdout, stderr, ends })
+    }
+}
+
+fn non_blocking(fd: &OwnedFd) -> anyhow::Result<()> {
+    let flags = rustix::fs::fcntl_getfl(fd)?;
+    rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK).context("cannot make a descriptor non-blocking")
+}
+
+fn run_monitor(
+    record: &Record,
+    lock: Lock,
+    client: Wire,
+    attached: bool,
+    streams: Streams,
+    size: Option<(u16, u16)>,
+) -> i32 {
+    let Streams { stdin, stdout, stderr, ends } = streams;
+    let launched = monitor::detach().and_then(|()| {
+        let (ours, theirs) = Wire::pair()?;
+        let io = if record.config.tty {
+            Io::Terminal(size)
+        } else {
+            Io::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() }
+        };
+        let launcher: Child = spawn(0, None, || launcher(record, io, &theirs)).context("cannot fork the launcher")?;
+        monitor::release_streams()?;
+        Ok((launcher, ours))
+    });
+    drop((stdin, stdout, stderr));
+    match launched {
+        Ok((launcher, from_launcher)) => {
+            Monitor { id: record.id.clone(), lock, client, attached }.run(launcher, from_launcher, ends)
+        }
+        Err(error) => {
+            eprintln!("ctr: {error:#}");
+            let _ = client.send(Kind::Failed, &ENGINE_FAILED.to_le_bytes());
+            ENGINE_FAILED
+        }
+    }
+}
+
+/// Make the payload, hand its pidfd to the monitor, and end.
+fn launcher(record: &Record, io: Io<'_>, monitor: &Wire) -> i32 {
+    match launch(record, io) {
+        Ok((pidfd, console)) => {
+            let fds: Vec<_> = std::iter::once(pidfd.as_fd()).chain(console.as_ref().map(AsFd::as_fd)).collect();
+            i32::from(monitor.send_fds(Kind::Started, &fds).is_err())
+        }
+        Err(error) => {
+            eprintln!("ctr: {error:#}");
+            let code = error.downcast_ref::<runtime::Error>().map_or(ENGINE_FAILED, runtime::Error::exit_code);
+            reaper::record_loss(&record.id, code, &format!("{error:#}"));
+            let _ = monitor.send(Kind::Failed, &code.to_le_bytes());
+            0
+        }
+    }
+}
+
+fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
+    let dir = paths::container(&record.id);
+    let spec = spec::build(record)?;
+    let mut record = record.clone();
+    record.state = super::record::State { status: Status::Running, started_at: time::now(), ..Default::default() };
+    // On record before it is made: whoever finds it without a monitor cleans up.
+    record.write()?;
+    let cgroup = limits::create(&record.id, &record.host_config)?;
+    let mut created = runtime::create(&Launch {
+        spec: &spec,
+        root: Root::Overlay {
+            lower: &record.layers,
+            upper: &dir.join("upper"),
+            work: &dir.join("work"),
+            target: &dir.join("rootfs"),
+        },
+        io,
+        cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
+        user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
+    })?;
+    let pid = i32::try_from(created.pid()).context("the kernel gave a strange process id")?;
+    let settings = network::attach(&record, pid)?;
+    if !settings.ip_address.is_empty() {
+        network::write_hosts(&record, &settings.ip_address)?;
+    }
+    created.ready()?;
+    let console = created.take_console();
+    if let Some(console) = &console {
+        non_blocking(console)?;
+    }
+    Live { pid, start_time: start_time(pid), network: settings }.write(&record.id)?;
+    let running = created.start()?;
+    Ok((running.pidfd().try_clone_to_owned()?, console))
+}
+
+/// Field 22 of /proc/PID/stat: clock ticks after boot; 0 if the process is gone.
+pub fn start_time(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything, parentheses included.
+    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    rest.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok()).unwrap_or(0)
+}

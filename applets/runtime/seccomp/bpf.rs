@@ -1,0 +1,333 @@
+//! Assembly of a seccomp filter: classic BPF over `struct seccomp_data` (Documentation/userspace-api/seccomp_filter.rst).
+
+use std::collections::BTreeMap;
+
+use coracle_abi::seccomp::Instruction;
+
+use super::syscalls::Abi;
+
+// linux/filter.h: class, size, mode and operation of an instruction.
+const LD_W_ABS: u16 = 0x20;
+const ALU_AND_K: u16 = 0x54;
+const JMP_JA: u16 = 0x05;
+const JMP_JEQ_K: u16 = 0x15;
+const JMP_JGT_K: u16 = 0x25;
+const JMP_JGE_K: u16 = 0x35;
+const RET_K: u16 = 0x06;
+
+// Offsets in struct seccomp_data.
+const NR: u32 = 0;
+const ARCH: u32 = 4;
+const ARGS: u32 = 16;
+
+const X32_BIT: u32 = 0x4000_0000;
+const RET_KILL_PROCESS: u32 = 0x8000_0000;
+
+/// What a filter does for one architecture.
+pub struct Table {
+    pub abi: Abi,
+    pub rules: BTreeMap<u32, Decision>,
+    /// For calls without a rule up to `newest`.
+    pub default: u32,
+    pub newest: u32,
+    /// For calls beyond `newest`.
+    pub unknown: u32,
+}
+
+/// What is done with one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// This action.
+    Always(u32),
+    /// The action of the first rule that holds, else the default.
+    If(Vec<Rule>),
+}
+
+/// An action under conditions that must all hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub conditions: Vec<Condition>,
+    pub action: u32,
+}
+
+/// A comparison of one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub index: u32,
+    pub comparison: Comparison,
+}
+
+/// Comparisons of a 64-bit argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    Eq(u64),
+    Ne(u64),
+    Lt(u64),
+    Le(u64),
+    Gt(u64),
+    Ge(u64),
+    MaskedEq { mask: u64, value: u64 },
+}
+
+/// One filter for all tables; a call of an architecture without a table kills the process.
+pub fn assemble(tables: &[Table]) -> Vec<Instruction> {
+    let mut program = vec![instruction(LD_W_ABS, ARCH)];
+    for table in tables.iter().filter(|table| table.abi != Abi::X32) {
+        let block = architecture(table, tables);
+        program.extend(unless(JMP_JEQ_K, audit_arch(table.abi), &block));
+        program.extend(block);
+    }
+    program.push(ret(RET_KILL_PROCESS));
+    program
+}
+
+/// The block of one audit architecture, entered with the accumulator free. x32 shares that of x86_64.
+fn architecture(table: &Table, tables: &[Table]) -> Vec<Instruction> {
+    let mut block = vec![instruction(LD_W_ABS, NR)];
+    if table.abi == Abi::X86_64 {
+        let x32 = match tables.iter().find(|table| table.abi == Abi::X32) {
+            Some(x32) => search(&ranges(x32, X32_BIT)),
+            None => vec![ret(RET_KILL_PROCESS)],
+        };
+        block.extend(unless(JMP_JGE_K, X32_BIT, &x32));
+        block.extend(x32);
+    }
+    block.extend(search(&ranges(table, 0)));
+    block
+}
+
+/// Skip `block` unless the comparison of the accumulator holds. Conditional jumps reach 255 instructions, JA all.
+fn unless(code: u16, k: u32, block: &[Instruction]) -> [Instruction; 2] {
+    [jump(code, k, 1, 0), instruction(JMP_JA, length(block))]
+}
+
+/// Neighbouring numbers with the same decision, as (first number, decision), covering all numbers.
+fn ranges(table: &Table, offset: u32) -> Vec<(u32, Vec<Instruction>)> {
+    let mut ranges: Vec<(u32, Vec<Instruction>)> = Vec::new();
+    let mut add = |first: u32, code: Vec<Instruction>| match ranges.last() {
+        Some((_, last)) if *last == code => {}
+        _ => ranges.push((first + offset, code)),
+    };
+    let default = || vec![ret(table.default)];
+    let mut next = 0;
+    for (&nr, decision) in &table.rules {
+        if nr > next {
+            add(next, if next > table.newest { vec![ret(table.unknown)] } else { default() });
+        }
+        add(nr, decide(decision, table.default));
+        next = nr + 1;
+        if nr == table.newest {
+            add(next, vec![ret(table.unknown)]);
+        }
+    }
+    add(next, vec![ret(if next > table.newest { table.unknown } else { table.default })]);
+    ranges
+}
+
+/// A binary search tree over the ranges; the accumulator holds the number.
+fn search(ranges: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
+    match ranges {
+        [] => vec![ret(RET_KILL_PROCESS)],
+        [(_, code)] => code.clone(),
+        _ => {
+            let (low, high) = ranges.split_at(ranges.len() / 2);
+            let (pivot, low, high) = (high[0].0, search(low), search(high));
+            let mut code = match u8::try_from(low.len()) {
+                Ok(skip) => vec![jump(JMP_JGE_K, pivot, skip, 0)],
+                Err(_) => vec![jump(JMP_JGE_K, pivot, 0, 1), instruction(JMP_JA, length(&low))],
+            };
+            code.extend(low);
+            code.extend(high);
+            code
+        }
+    }
+}
+
+fn decide(decision: &Decision, default: u32) -> Vec<Instruction> {
+    match decision {
+        Decision::Always(action) => vec![ret(*action)],
+        Decision::If(rules) => {
+            let mut code = Vec::new();
+            for rule in rules {
+                code.extend(rule_code(rule));
+            }
+            code.push(ret(default));
+            code
+        }
+    }
+}
+
+/// `action` if all conditions hold, else fall through to what comes after.
+fn rule_code(rule: &Rule) -> Vec<Instruction> {
+    let mut code = vec![ret(rule.action)];
+    // From the last to the first: each condition jumps over what is already there.
+    for condition in rule.conditions.iter().rev() {
+        let mut block = condition_code(condition, code.len());
+        block.append(&mut code);
+        code = block;
+    }
+    code
+}
+
+/// Fall through if the condition holds, else skip `rest` instructions more. Six conditions are at most 36 instructions: a short
+/// jump reaches over them.
+fn condition_code(condition: &Condition, rest: usize) -> Vec<Instruction> {
+    let low = ARGS + 8 * condition.index;
+    let high = low + 4;
+    let load = |offset| instruction(LD_W_ABS, offset);
+    let fail = u8::try_from(rest).unwrap_or(u8::MAX);
+    let (high_of, low_of) = (|value: u64| (value >> 32) as u32, |value: u64| value as u32);
+    match condition.comparison {
+        Comparison::Eq(value) => vec![
+            load(high),
+            jump(JMP_JEQ_K, high_of(value), 0, fail + 2),
+            load(low),
+            jump(JMP_JEQ_K, low_of(value), 0, fail),
+        ],
+        Comparison::Ne(value) => {
+            vec![load(high), jump(JMP_JEQ_K, high_of(value), 0, 2), load(low), jump(JMP_JEQ_K, low_of(value), fail, 0)]
+        }
+        Comparison::MaskedEq { mask, value } => vec![
+            load(high),
+            instruction(ALU_AND_K, high_of(mask)),
+            jump(JMP_JEQ_K, high_of(value), 0, fail + 3),
+            load(low),
+            instruction(ALU_AND_K, low_of(mask)),
+            jump(JMP_JEQ_K, low_of(value), 0, fail),
+        ],
+        // The high words decide if they differ.
+        Comparison::Gt(value) => ordered(high, low, value, JMP_JGT_K, false, fail),
+        Comparison::Ge(value) => ordered(high, low, value, JMP_JGE_K, false, fail),
+        Comparison::Le(value) => ordered(high, low, value, JMP_JGT_K, true, fail),
+        Comparison::Lt(value) => ordered(high, low, value, JMP_JGE_K, true, fail),
+    }
+}
+
+/// `>` or `>=` by `code`; `negated`: the opposite.
+fn ordered(high: u32, low: u32, value: u64, code: u16, negated: bool, fail: u8) -> Vec<Instruction> {
+    let (above, below) = if negated { (fail, 0) } else { (0, fail) };
+    vec![
+        instruction(LD_W_ABS, high),
+        jump(JMP_JGT_K, (value >> 32) as u32, above + 3, 0),
+        jump(JMP_JEQ_K, (value >> 32) as u32, 0, below + 2),
+        instruction(LD_W_ABS, low),
+        jump(code, value as u32, above, below),
+    ]
+}
+
+fn audit_arch(abi: Abi) -> u32 {
+    match abi {
+        Abi::X86_64 | Abi::X32 => 0xc000_003e,
+        Abi::I386 => 0x4000_0003,
+        Abi::Aarch64 => 0xc000_00b7,
+        Abi::Arm => 0x4000_0028,
+    }
+}
+
+fn instruction(code: u16, k: u32) -> Instruction {
+    Instruction { code, jt: 0, jf: 0, k }
+}
+
+fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code, jt, jf, k }
+}
+
+fn ret(action: u32) -> Instruction {
+    instruction(RET_K, action)
+}
+
+fn length(block: &[Instruction]) -> u32 {
+    // A program has at most 4096 instructions.
+    u32::try_from(block.len()).unwrap_or(u32::MAX)
+}
+
+/// What the kernel's interpreter would do.
+#[cfg(test)]
+pub fn run(program: &[Instruction], arch: u32, nr: u32, args: [u64; 6]) -> u32 {
+    let mut data = vec![nr, arch, 0, 0];
+    data.extend(args.iter().flat_map(|arg| [*arg as u32, (arg >> 32) as u32]));
+    let (mut pc, mut a) = (0, 0u32);
+    loop {
+        let i = program[pc];
+        pc += 1;
+        let holds = match i.code {
+            LD_W_ABS => {
+                a = data[i.k as usize / 4];
+                continue;
+            }
+            ALU_AND_K => {
+                a &= i.k;
+                continue;
+            }
+            JMP_JA => {
+                pc += i.k as usize;
+                continue;
+            }
+            RET_K => return i.k,
+            JMP_JEQ_K => a == i.k,
+            JMP_JGT_K => a > i.k,
+            JMP_JGE_K => a >= i.k,
+            other => panic!("instruction {other:#x}"),
+        };
+        pc += usize::from(if holds { i.jt } else { i.jf });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn holds(comparison: Comparison, arg: u64) -> bool {
+        match comparison {
+            Comparison::Eq(value) => arg == value,
+            Comparison::Ne(value) => arg != value,
+            Comparison::Lt(value) => arg < value,
+            Comparison::Le(value) => arg <= value,
+            Comparison::Gt(value) => arg > value,
+            Comparison::Ge(value) => arg >= value,
+            Comparison::MaskedEq { mask, value } => arg & mask == value,
+        }
+    }
+
+    /// Values whose halves collide often.
+    fn word() -> impl Strategy<Value = u64> {
+        (0u64..4, 0u64..4).prop_map(|(high, low)| high << 32 | low)
+    }
+
+    fn comparison() -> impl Strategy<Value = Comparison> {
+        prop_oneof![
+            word().prop_map(Comparison::Eq),
+            word().prop_map(Comparison::Ne),
+            word().prop_map(Comparison::Lt),
+            word().prop_map(Comparison::Le),
+            word().prop_map(Comparison::Gt),
+            word().prop_map(Comparison::Ge),
+            (word(), word()).prop_map(|(mask, value)| Comparison::MaskedEq { mask, value }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn conditions_compare_64_bits(first in comparison(), second in comparison(), a in word(), b in word()) {
+            let conditions =
+                vec![Condition { index: 0, comparison: first }, Condition { index: 3, comparison: second }];
+            let rules = BTreeMap::from([(7, Decision::If(vec![Rule { conditions, action: 1 }]))]);
+            let table = Table { abi: Abi::X86_64, rules, default: 2, newest: 7, unknown: 3 };
+            let expected = if holds(first, a) && holds(second, b) { 1 } else { 2 };
+            prop_assert_eq!(run(&assemble(&[table]), 0xc000_003e, 7, [a, 0, 0, b, 0, 0]), expected);
+        }
+
+        #[test]
+        fn search_finds_every_number(numbers in proptest::collection::btree_map(0u32..500, 10u32..14, 1..400)) {
+            let newest = *numbers.keys().max().unwrap();
+            let rules = numbers.iter().map(|(&nr, &action)| (nr, Decision::Always(action))).collect();
+            let table = Table { abi: Abi::Aarch64, rules, default: 2, newest, unknown: 3 };
+            let program = assemble(&[table]);
+            for nr in 0..600 {
+                let expected = numbers.get(&nr).copied().unwrap_or(if nr > newest { 3 } else { 2 });
+                prop_assert_eq!(run(&program, 0xc000_00b7, nr, [0; 6]), expected, "number {}", nr);
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! seccomp: from the specification's profile to a program for the kernel (seccomp(2), runtime-spec config-linux.md).
+//!
+//! The program looks the call's number up by binary search, so that it costs about ten instructions; a profile as a chain of
+//! comparisons costs hundreds. One program serves all architectures that the profile names; a call of another one kills the
+//! process.
+
+mod bpf;
+mod profile;
+mod syscalls;
+
+use std::collections::BTreeMap;
+
+use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator};
+
+use super::Error;
+use bpf::{Comparison, Condition, Decision, Rule};
+pub use profile::default_seccomp;
+use syscalls::{Abi, number};
+
+pub use coracle_abi::seccomp::Filter;
+
+const ENOSYS: u32 = 38;
+/// Where arm keeps its private calls: no measure of how new a call is.
+const ARM_PRIVATE: u32 = 0x0f_0000;
+/// `SECCOMP_FILTER_FLAG_*` of linux/seccomp.h.
+const FLAG_LOG: u32 = 1 << 1;
+const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+
+/// Translate a profile. Names that no kernel of ours knows are skipped, as a profile lists calls of many kernels.
+pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, Error> {
+    if profile.listener_path().is_some() {
+        return Err(Error::spec("linux.seccomp.listenerPath", "notification of an agent is not supported"));
+    }
+    let default = code("linux.seccomp.defaultAction", profile.default_action(), profile.default_errno_ret())?;
+    let mut tables = Vec::new();
+    for abi in abis(profile)? {
+        let rules = rules(profile, abi)?;
+        // A program that is newer than the profile must see ENOSYS for calls that the profile could not know, or it does not fall
+        // back to older ones.
+        let newest = rules.keys().copied().filter(|&nr| nr < ARM_PRIVATE).max().unwrap_or(0);
+        let is_errno = profile.default_action() == LinuxSeccompAction::ScmpActErrno;
+        let unknown = if is_errno { LinuxSeccompAction::ScmpActErrno.as_u32(Some(ENOSYS)) } else { default };
+        tables.push(bpf::Table { abi, rules, default, newest, unknown });
+    }
+    let program = bpf::assemble(&tables);
+    Filter::new(program, flags(profile)?)
+        .map_err(|source| Error::setup("make a seccomp filter of the profile (too many rules?)", source))
+}
+
+fn flags(profile: &LinuxSeccomp) -> Result<u32, Error> {
+    profile.flags().iter().flatten().try_fold(0, |flags, flag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(flags | FLAG_LOG),
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(flags | FLAG_SPEC_ALLOW),
+        // With one thread there is nothing to synchronise.
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(flags),
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Err(Error::spec(
+            "linux.seccomp.flags",
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs notification, which is not supported",
+        )),
+    })
+}
+
+/// The architectures of the profile that this machine can run; the native one always.
+fn abis(profile: &LinuxSeccomp) -> Result<Vec<Abi>, Error> {
+    let native = if cfg!(target_arch = "x86_64") { Abi::X86_64 } else { Abi::Aarch64 };
+    let mut abis = vec![native];
+    for arch in profile.architectures().iter().flatten() {
+        let abi = match arch {
+            Arch::ScmpArchNative => native,
+            Arch::ScmpArchX86_64 => Abi::X86_64,
+            Arch::ScmpArchX86 => Abi::I386,
+            Arch::ScmpArchX32 => Abi::X32,
+            Arch::ScmpArchAarch64 => Abi::Aarch64,
+            Arch::ScmpArchArm => Abi::Arm,
+            _ => continue,
+        };
+        let runs_here = matches!(abi, Abi::X86_64 | Abi::I386 | Abi::X32) == (native == Abi::X86_64);
+        if runs_here && !abis.contains(&abi) {
+            abis.push(abi);
+        }
+    }
+    Ok(abis)
+}
+
+fn rules(profile: &LinuxSeccomp, abi: Abi) -> Result<BTreeMap<u32, Decision>, Error> {
+    let mut all: BTreeMap<u32, Decision> = BTreeMap::new();
+    for rule in profile.syscalls().iter().flatten() {
+        let action = code("linux.seccomp.syscalls.action", rule.action(), rule.errno_ret())?;
+        let conditions = rule.args().iter().flatten().map(condition).collect::<Result<Vec<_>, _>>()?;
+        for nr in rule.names().iter().filter_map(|name| number(name, abi)) {
+            let decision = all.entry(nr).or_insert_with(|| Decision::If(Vec::new()));
+            match decision {
+                _ if conditions.is_empty() => *decision = Decision::Always(action),
+                Decision::If(rules) => rules.push(Rule { conditions: conditions.clone(), action }),
+                // What holds always holds also under a condition.
+                Decision::Always(_) => {}
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn condition(arg: &oci_spec::runtime::LinuxSeccompArg) -> Result<Condition, Error> {
+    let index = u32::try_from(arg.index()).ok().filter(|&index| index < 6);
+    let index =
+        index.ok_or_else(|| Error::spec("linux.seccomp.syscalls.args.index", "a system call has arguments 0 to 5"))?;
+    let comparison = match arg.op() {
+        LinuxSeccompOperator::ScmpCmpNe => Comparison::Ne(arg.value()),
+        LinuxSeccompOperator::ScmpCmpLt => Comparison::Lt(arg.value()),
+        LinuxSeccompOperator::ScmpCmpLe => Comparison::Le(arg.value()),
+        LinuxSeccompOperator::ScmpCmpEq => Comparison::Eq(arg.value()),
+        LinuxSeccompOperator::ScmpCmpGe => Comparison::Ge(arg.value()),
+        LinuxSeccompOperator::ScmpCmpGt => Comparison::Gt(arg.value()),
+        LinuxSeccompOperator::ScmpCmpMaskedEq => {
+            Comparison::MaskedEq { mask: arg.value(), value: arg.value_two().unwrap_or(0) }
+        }
+    };
+    Ok(Condition { index, comparison })
+}
+
+fn code(what: &str, action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32, Error> {
+    if action == LinuxSeccompAction::ScmpActNotify {
+        return Err(Error::spec(what, "SCMP_ACT_NOTIFY is not supported"));
+    }
+    if errno.is_some_and(|errno| errno > 0xfff) {
+        return Err(Error::spec(what, "an errno is at most 4095"));
+    }
+    Ok(action.as_u32(errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bpf::run;
+    use super::*;
+    use std::collections::HashSet;
+
+    const ALLOW: u32 = 0x7fff_0000;
+    const EPERM: u32 = 0x0005_0001;
+    const NO_SUCH_CALL: u32 = 0x0005_0026;
+    const KILL_PROCESS: u32 = 0x8000_0000;
+
+    fn native() -> Abi {
+        if cfg!(target_arch = "x86_64") { Abi::X86_64 } else { Abi::Aarch64 }
+    }
+
+    fn ask(filter: &Filter, abi: Abi, name: &str, args: [u64; 6]) -> u32 {
+        let (arch, bit) = match abi {
+            Abi::X86_64 => (0xc000_003e, 0),
+            Abi::X32 => (0xc000_003e, 0x4000_0000),
+            Abi::I386 => (0x4000_0003, 0),
+            Abi::Aarch64 => (0xc000_00b7, 0),
+            Abi::Arm => (0x4000_0028, 0),
+        };
+        run(filter.program(), arch, number(name, abi).unwrap() | bit, args)
+    }
+
+    #[test]
+    fn docker_profile() {
+        let filter = compile(&default_seccomp(&HashSet::from([Capability::Chown, Capability::SysChroot]))).unwrap();
+        let ask = |name, first| ask(&filter, native(), name, [first, 0, 0, 0, 0, 0]);
+        for name in ["read", "execve", "openat2", "chroot", "ptrace", "ioctl", "setxattr"] {
+            assert_eq!(ask(name, 0), ALLOW, "{name}");
+        }
+        for name in
+            ["keyctl", "add_key", "mount", "unshare", "setns", "bpf", "io_uring_setup", "reboot", "open_by_handle_at"]
+        {
+            assert_eq!(ask(name, 0), EPERM, "{name}");
+        }
+        assert_eq!(ask("clone3", 0), NO_SUCH_CALL);
+        assert_eq!(ask("clone", 0x0120_0011), ALLOW);
+        assert_eq!(ask("clone", 0x1000_0011), EPERM, "new user namespace");
+        for (family, expected) in
+            [(1, ALLOW), (10, ALLOW), (16, ALLOW), (17, ALLOW), (38, EPERM), (40, EPERM), (1 << 32 | 1, EPERM)]
+        {
+            assert_eq!(ask("socket", family), expected, "family {family}");
+        }
+        assert_eq!(ask("personality", 8), ALLOW);
+        assert_eq!(ask("personality", 0x40000), EPERM);
+        assert_eq!(run(filter.program(), 0x1234, 0, [0; 6]), KILL_PROCESS);
+        assert!(filter.program().len() < 1200, "{} instructions", filter.program().len());
+    }
+
+    #[test]
+    fn capabilities_open_calls() {
+        let filter = compile(&default_seccomp(&HashSet::from([Capability::SysAdmin, Capability::SysTime]))).unwrap();
+        for name in ["mount", "unshare", "clone3", "clone", "setns", "clock_settime"] {
+            assert_eq!(ask(&filter, native(), name, [0x1000_0011, 0, 0, 0, 0, 0]), ALLOW, "{name}");
+        }
+    }
+
+    #[test]
+    fn newer_than_the_profile_is_enosys() {
+        let filter = compile(&default_seccomp(&HashSet::new())).unwrap();
+        let arch = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        assert_eq!(run(filter.program(), arch, 1000, [0; 6]), NO_SUCH_CALL);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn other_architectures_of_x86() {
+        let filter = compile(&default_seccomp(&HashSet::new())).unwrap();
+        assert_eq!(ask(&filter, Abi::I386, "socketcall", [0; 6]), ALLOW);
+        assert_eq!(ask(&filter, Abi::I386, "mount", [0; 6]), EPERM);
+        assert_eq!(ask(&filter, Abi::I386, "open", [0; 6]), ALLOW);
+        assert_eq!(ask(&filter, Abi::X32, "rt_sigaction", [0; 6]), ALLOW);
+        assert_eq!(ask(&filter, Abi::X32, "keyctl", [0; 6]), EPERM);
+        let mut only_native = default_seccomp(&HashSet::new());
+        only_native.set_architectures(None);
+        let filter = compile(&only_native).unwrap();
+        assert_eq!(ask(&filter, Abi::I386, "open", [0; 6]), KILL_PROCESS);
+        assert_eq!(ask(&filter, Abi::X32, "read", [0; 6]), KILL_PROCESS);
+    }
+
+    use oci_spec::runtime::Capability;
+}

@@ -1,0 +1,159 @@
+//! Fetch an image from a registry into the store: layers in parallel, each verified, decompressed and unpacked while it streams.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use std::io::Read;
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layer::Expected;
+use crate::manifest::{self, Descriptor, Document, Manifest};
+use crate::platform::Platform;
+use crate::progress::{LayerState, Progress};
+use crate::reference::Reference;
+use crate::registry::{BlobReader, Client, RegistryOptions};
+use crate::store::{Image, Store};
+use crate::unpack::{Budget, DevicePolicy, Limits};
+
+/// Layers that are fetched at the same time, as Docker does.
+const PARALLEL: usize = 3;
+
+/// How to pull.
+#[derive(Clone, Debug)]
+pub struct PullOptions {
+    /// How to talk to the registry.
+    pub registry: RegistryOptions,
+    /// What the image must run on.
+    pub platform: Platform,
+    /// How large it may be.
+    pub limits: Limits,
+    /// Device nodes in layers.
+    pub devices: DevicePolicy,
+}
+
+impl Default for PullOptions {
+    /// For this machine, with the default limits.
+    fn default() -> Self {
+        PullOptions {
+            registry: RegistryOptions::default(),
+            platform: Platform::host(),
+            limits: Limits::default(),
+            devices: DevicePolicy::default(),
+        }
+    }
+}
+
+impl Store {
+    /// Fetch an image, or what of it is not in the store yet, and give it its name.
+    ///
+    /// # Errors
+    /// Of the registry, of the image, or of the store; nothing of an image that failed is left, but for layers that are whole.
+    pub fn pull(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Image> {
+        let _adding = self.adding()?;
+        let client = Client::new(reference, &options.registry)?;
+        let (bytes, document) = fetch_manifest(&client, reference, &options.platform)?;
+        document.check_is_image()?;
+        let config_bytes = client.small_blob(&document.config, "image configuration")?;
+        let (config, diff_ids) = manifest::parse_config(&config_bytes, document.layers.len())?;
+        manifest::check_platform(&config, &options.platform)?;
+        let budget = Budget::new(options.limits, self.root())?;
+        let job = Job { store: self, client: &client, options, progress, budget: &budget };
+        job.layers(&document.layers, &diff_ids)?;
+        self.add_blob(&config_bytes)?;
+        let manifest = self.add_blob(&bytes)?;
+        self.set_name(reference, &manifest)?;
+        self.resolve(&reference.to_string())
+    }
+}
+
+/// The manifest for the platform, by way of an index if there is one.
+fn fetch_manifest(client: &Client, reference: &Reference, platform: &Platform) -> Result<(Vec<u8>, Manifest)> {
+    let (bytes, content_type) = client.manifest(&reference.selector(), reference.digest())?;
+    let index = match manifest::parse(&bytes, content_type.as_deref())? {
+        Document::Manifest(manifest) => return Ok((bytes, manifest)),
+        Document::Index(index) => index,
+    };
+    let entry = index.select(platform)?;
+    let (bytes, content_type) = client.manifest(&entry.digest.to_string(), Some(&entry.digest))?;
+    match manifest::parse(&bytes, content_type.as_deref())? {
+        Document::Manifest(manifest) => Ok((bytes, manifest)),
+        Document::Index(_) => Err(Error::invalid("index", "it leads to another index")),
+    }
+}
+
+struct Job<'a> {
+    store: &'a Store,
+    client: &'a Client,
+    options: &'a PullOptions,
+    progress: &'a dyn Progress,
+    budget: &'a Budget,
+}
+
+impl Job<'_> {
+    /// All layers, the first error of any ends it.
+    fn layers(&self, layers: &[Descriptor], diff_ids: &[Digest]) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let failed: Mutex<Option<Error>> = Mutex::new(None);
+        let first_error = || failed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::thread::scope(|scope| {
+            for _ in 0..PARALLEL.min(layers.len()) {
+                scope.spawn(|| {
+                    loop {
+                        let index = next.fetch_add(1, Ordering::Relaxed);
+                        let (Some(layer), Some(diff_id)) = (layers.get(index), diff_ids.get(index)) else { return };
+                        if first_error().is_some() {
+                            return;
+                        }
+                        if let Err(error) = self.layer(layer, diff_id) {
+                            first_error().get_or_insert(error);
+                        }
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn layer(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
+        let tell = |state: LayerState<'_>| self.progress.layer(&layer.digest, state);
+        let _making = self.store.lock_layer(diff_id, || tell(LayerState::Waiting))?;
+        if self.store.has_layer(diff_id) {
+            tell(LayerState::Present);
+            return Ok(());
+        }
+        let retrying = |error: &Error| tell(LayerState::Retrying { reason: &error.to_string() });
+        let blob = BlobReader::new(self.client, &layer.digest, layer.size, 0, retrying);
+        let mut source = Counted { source: blob, done: 0, told: 0, total: layer.size, tell: &tell };
+        let expected = Expected { digest: &layer.digest, size: layer.size };
+        self.store.add_layer(&mut source, Some(expected), Some(diff_id), self.options.devices, self.budget)?;
+        tell(LayerState::Done);
+        Ok(())
+    }
+}
+
+/// Tells how much has been read, now and then.
+struct Counted<'a, R> {
+    source: R,
+    done: u64,
+    told: u64,
+    total: u64,
+    tell: &'a (dyn Fn(LayerState<'_>) + Sync),
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        const STEP: u64 = 256 << 10;
+        let length = self.source.read(buffer)?;
+        self.done += length as u64;
+        if self.done - self.told >= STEP || self.done == self.total {
+            self.told = self.done;
+            (self.tell)(LayerState::Downloading { done: self.done, total: self.total });
+        }
+        Ok(length)
+    }
+}

@@ -1,0 +1,374 @@
+//! The images of a machine.
+//!
+//! ```text
+//! images/
+//!   lock            shared by whoever adds to the store, exclusive for whoever removes from it
+//!   blobs/HEX       manifests and configurations, by digest
+//!   layers/HEX      unpacked layers, by diff_id
+//!   names/HEX       one file per name: the name and the digest of its manifest (HEX is the digest of the name)
+//!   staging/        what is being made, or was when its maker was killed
+//! ```
+
+use std::ffi::CString;
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::image::ImageConfiguration;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result};
+use crate::fs::{Lock, open_dir, remove_tree, sync_dir, unique_name, write_atomic};
+use crate::layer::{Expected, unpack_stream};
+use crate::manifest::{self, Document};
+use crate::reference::Reference;
+use crate::unpack::{Budget, DevicePolicy};
+
+/// Mark of a layer that hides all below it: an extended attribute cannot say so of overlayfs' topmost directory.
+const OPAQUE_ROOT: &str = "opaque";
+
+/// The image store below a directory.
+pub struct Store {
+    root: PathBuf,
+}
+
+/// An image of the store.
+#[derive(Clone, Debug)]
+pub struct Image {
+    id: Digest,
+    manifest: Digest,
+    names: Vec<Reference>,
+    config: ImageConfiguration,
+    diff_ids: Vec<Digest>,
+    size: u64,
+}
+
+impl Image {
+    /// Digest of its configuration, which is what Docker calls the image ID.
+    pub fn id(&self) -> &Digest {
+        &self.id
+    }
+
+    /// Digest of its manifest.
+    pub fn manifest(&self) -> &Digest {
+        &self.manifest
+    }
+
+    /// Its names, sorted.
+    pub fn names(&self) -> &[Reference] {
+        &self.names
+    }
+
+    /// What it runs, and how.
+    pub fn config(&self) -> &ImageConfiguration {
+        &self.config
+    }
+
+    /// Sum of its layers' sizes as they were fetched, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Name {
+    name: String,
+    manifest: Digest,
+}
+
+impl Store {
+    /// Open the store, made if it is not there, and remove what killed makers left.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or locked.
+    pub fn open(root: &Path) -> Result<Store> {
+        let store = Store { root: root.into() };
+        for dir in ["blobs", "layers", "names", "staging"] {
+            let path = store.root.join(dir);
+            fs::create_dir_all(&path).at("creating", &path)?;
+        }
+        // Nobody adds anything just now: what is in staging is nobody's.
+        if let Some(_alone) = Lock::try_exclusive(&store.lock_path())? {
+            store.clear_staging()?;
+        }
+        Ok(store)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// Keep others from removing while this one adds.
+    pub(crate) fn adding(&self) -> Result<Lock> {
+        Lock::take(&self.lock_path(), false)
+    }
+
+    /// Where a layer is, complete.
+    pub(crate) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("layers").join(diff_id.hex()).join("diff")
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.hex())
+    }
+
+    pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
+        self.layer_path(diff_id).is_dir()
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Wait until nobody else makes this layer.
+    pub(crate) fn lock_layer(&self, digest: &Digest, waiting: impl FnOnce()) -> Result<Lock> {
+        Lock::take_transient(&self.root.join("staging").join(format!("{}.lock", digest.hex())), waiting)
+    }
+
+    /// Unpack a stream into the store. `diff_id`: what it must be, if that is known. Gives what it is.
+    pub(crate) fn add_layer(
+        &self,
+        source: &mut (dyn Read + Send),
+        expected: Option<Expected<'_>>,
+        diff_id: Option<&Digest>,
+        devices: DevicePolicy,
+        budget: &Budget,
+    ) -> Result<Digest> {
+        let name = unique_name();
+        let staging = self.root.join("staging").join(&name);
+        let made = self.stage_layer(&staging, source, expected, diff_id, devices, budget);
+        if made.is_err() {
+            let parent = open_dir(&self.root.join("staging"))?;
+            let name = CString::new(name).map_err(|_| Error::Archive("its name".into()))?;
+            remove_tree(parent.as_fd(), &name).at("removing", &staging)?;
+        }
+        made
+    }
+
+    fn stage_layer(
+        &self,
+        staging: &Path,
+        source: &mut (dyn Read + Send),
+        expected: Option<Expected<'_>>,
+        diff_id: Option<&Digest>,
+        devices: DevicePolicy,
+        budget: &Budget,
+    ) -> Result<Digest> {
+        let diff = staging.join("diff");
+        fs::create_dir_all(&diff).at("creating", &diff)?;
+        let dir = open_dir(&diff)?;
+        // The archive may have no entry for the root itself.
+        rustix::fs::fchmod(&dir, rustix::fs::Mode::from_raw_mode(0o755)).at("setting the mode of", &diff)?;
+        let (actual, report) = unpack_stream(source, expected, dir, devices, budget)?;
+        if let Some(wanted) = diff_id
+            && *wanted != actual
+        {
+            let what = "uncompressed layer".to_owned();
+            return Err(Error::DigestMismatch { what, expected: wanted.clone(), actual });
+        }
+        if report.opaque_root {
+            let mark = staging.join(OPAQUE_ROOT);
+            fs::write(&mark, []).at("writing", &mark)?;
+        }
+        let dir = open_dir(staging)?;
+        rustix::fs::syncfs(&dir).at("writing to disk", staging)?;
+        let target = self.root.join("layers").join(actual.hex());
+        match fs::rename(staging, &target) {
+            Ok(()) => sync_dir(&self.root.join("layers")).at("writing to disk", &target)?,
+            // Someone else was as fast; what they made has the same digest.
+            Err(_) if self.has_layer(&actual) => {
+                let parent = open_dir(&self.root.join("staging"))?;
+                let name = staging.file_name().map(|name| CString::new(name.as_encoded_bytes()));
+                if let Some(Ok(name)) = name {
+                    remove_tree(parent.as_fd(), &name).at("removing", staging)?;
+                }
+            }
+            Err(error) => return Err(error).at("moving the finished layer to", &target),
+        }
+        Ok(actual)
+    }
+
+    /// Keep a manifest or configuration.
+    pub(crate) fn add_blob(&self, bytes: &[u8]) -> Result<Digest> {
+        let digest = Digest::of(bytes);
+        let path = self.blob_path(&digest);
+        if !path.exists() {
+            write_atomic(&path, bytes)?;
+        }
+        Ok(digest)
+    }
+
+    /// Let a name stand for a manifest of the store, in place of what it stood for.
+    pub(crate) fn set_name(&self, reference: &Reference, manifest: &Digest) -> Result<()> {
+        let name = Name { name: reference.to_string(), manifest: manifest.clone() };
+        let text = serde_json::to_vec(&name).map_err(|error| Error::invalid("name", error.to_string()))?;
+        write_atomic(&self.name_path(&name.name), &text)
+    }
+
+    fn name_path(&self, name: &str) -> PathBuf {
+        self.root.join("names").join(Digest::of(name.as_bytes()).hex())
+    }
+
+    fn names(&self) -> Result<Vec<(Reference, Digest)>> {
+        let dir = self.root.join("names");
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&dir).at("listing", &dir)? {
+            let path = entry.at("listing", &dir)?.path();
+            let Ok(bytes) = fs::read(&path) else { continue };
+            // A temporary of a killed writer, or a damaged file: not a name.
+            let Ok(name) = serde_json::from_slice::<Name>(&bytes) else { continue };
+            if let Ok(reference) = name.name.parse::<Reference>() {
+                all.push((reference, name.manifest));
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let path = self.blob_path(digest);
+        let bytes = fs::read(&path).at("reading", &path)?;
+        let actual = Digest::of(&bytes);
+        if actual != *digest {
+            return Err(Error::DigestMismatch { what: path.display().to_string(), expected: digest.clone(), actual });
+        }
+        Ok(bytes)
+    }
+
+    fn load(&self, manifest: &Digest, names: Vec<Reference>) -> Result<Image> {
+        let Document::Manifest(document) = manifest::parse(&self.read_blob(manifest)?, None)? else {
+            return Err(Error::invalid("manifest", "it is an index"));
+        };
+        let (config, diff_ids) =
+            manifest::parse_config(&self.read_blob(&document.config.digest)?, document.layers.len())?;
+        let size = document.layers.iter().map(|layer| layer.size).sum();
+        Ok(Image { id: document.config.digest, manifest: manifest.clone(), names, config, diff_ids, size })
+    }
+
+    /// All images, sorted by name. One that is damaged is left out.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let mut images: Vec<Image> = Vec::new();
+        for (reference, manifest) in self.names()? {
+            match images.iter_mut().find(|image| image.manifest == manifest) {
+                Some(image) => image.names.push(reference),
+                None => images.extend(self.load(&manifest, vec![reference])),
+            }
+        }
+        Ok(images)
+    }
+
+    /// Find an image by name, ID, or an unambiguous beginning of its ID.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`], [`Error::Ambiguous`].
+    pub fn resolve(&self, text: &str) -> Result<Image> {
+        let images = self.images()?;
+        if let Ok(reference) = text.parse::<Reference>()
+            && let Some(image) = images.iter().find(|image| image.names.contains(&reference))
+        {
+            return Ok(image.clone());
+        }
+        let prefix = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+        if prefix.len() < 2 || !prefix.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(Error::NoSuchImage(text.into()));
+        }
+        let mut found = images.into_iter().filter(|image| image.id.hex().starts_with(&prefix));
+        match (found.next(), found.next()) {
+            (Some(image), None) => Ok(image),
+            (Some(_), Some(_)) => Err(Error::Ambiguous(text.into())),
+            (None, _) => Err(Error::NoSuchImage(text.into())),
+        }
+    }
+
+    /// The directories that overlayfs stacks for an image, top-most last.
+    ///
+    /// # Errors
+    /// If a layer is missing.
+    pub fn layers(&self, image: &Image) -> Result<Vec<PathBuf>> {
+        let mut layers = Vec::new();
+        for diff_id in &image.diff_ids {
+            let path = self.layer_path(diff_id);
+            if !path.is_dir() {
+                return Err(Error::NoSuchImage(format!(
+                    "{} (its layer {} is gone; pull it again)",
+                    image.id,
+                    diff_id.short()
+                )));
+            }
+            if path.with_file_name(OPAQUE_ROOT).exists() {
+                layers.clear();
+            }
+            layers.push(path);
+        }
+        Ok(layers)
+    }
+
+    /// Remove an image by name (only that name), or by ID (all its names), and what no other image needs. `used` are the images'
+    /// layers that containers stand on: they stay.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchImage`]; [`Error::InUse`] if it is the last name of an image that a container needs.
+    pub fn remove(&self, text: &str, used: &[PathBuf]) -> Result<Vec<String>> {
+        let _alone = Lock::take(&self.lock_path(), true)?;
+        let image = self.resolve(text)?;
+        let named: Vec<Reference> = match text.parse::<Reference>() {
+            Ok(reference) if image.names.contains(&reference) => vec![reference],
+            _ => image.names.clone(),
+        };
+        let is_last = named.len() == image.names.len();
+        if is_last && self.layers(&image)?.iter().any(|layer| used.contains(layer)) {
+            return Err(Error::InUse { image: text.into(), by: "a container; remove that first".into() });
+        }
+        let mut gone = Vec::new();
+        for reference in &named {
+            let path = self.name_path(&reference.to_string());
+            fs::remove_file(&path).at("removing", &path)?;
+            gone.push(format!("Untagged: {}", reference.familiar()));
+        }
+        self.collect(used)?;
+        if is_last {
+            gone.push(format!("Deleted: {}", image.id));
+        }
+        Ok(gone)
+    }
+
+    /// Remove what no name leads to. The caller holds the store's lock alone.
+    fn collect(&self, used: &[PathBuf]) -> Result<()> {
+        let images = self.images()?;
+        let blobs: Vec<&Digest> = images.iter().flat_map(|image| [&image.id, &image.manifest]).collect();
+        let layers: Vec<&Digest> = images.iter().flat_map(|image| &image.diff_ids).collect();
+        self.sweep("blobs", |digest| blobs.contains(&digest))?;
+        self.sweep("layers", |digest| layers.contains(&digest) || used.contains(&self.layer_path(digest)))?;
+        self.clear_staging()
+    }
+
+    /// Move to staging what is not kept: it is gone at once, and removed by whoever comes next if this is killed.
+    fn sweep(&self, folder: &str, keep: impl Fn(&Digest) -> bool) -> Result<()> {
+        let dir = self.root.join(folder);
+        for entry in fs::read_dir(&dir).at("listing", &dir)? {
+            let path = entry.at("listing", &dir)?.path();
+            let digest = path.file_name().and_then(|name| Digest::from_hex(name.to_str()?).ok());
+            if !digest.is_some_and(|digest| keep(&digest)) {
+                fs::rename(&path, self.root.join("staging").join(unique_name())).at("removing", &path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn clear_staging(&self) -> Result<()> {
+        let path = self.root.join("staging");
+        let parent = open_dir(&path)?;
+        for entry in fs::read_dir(&path).at("listing", &path)? {
+            let name = entry.at("listing", &path)?.file_name();
+            if let Ok(name) = CString::new(name.as_encoded_bytes()) {
+                remove_tree(parent.as_fd(), &name).at("removing what was left in", &path)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Black-box tests of a built image: boots out/ARCH under QEMU (software emulation) and looks at what its console says.
+#
+#   vm.sh ARCH
+#
+# Each case is one boot. No case depends on how long it takes; a boot that hangs is ended after five minutes.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+arch=$1
+out=${CORACLE_OUT:-out}/$arch
+logs=out/test-logs/vm-$arch
+mkdir -p "$logs"
+passed=0 failed=0
+
+case $arch in
+x86_64)
+	qemu=qemu-system-x86_64 console=ttyS0
+	machines=(q35 microvm)
+	;;
+arm64)
+	qemu=qemu-system-aarch64 console=ttyAMA0
+	machines=(virt)
+	;;
+esac
+
+machine_options() {
+	case $1 in
+	q35) echo "-M q35 -cpu max -nodefaults" ;;
+	microvm) echo "-M microvm,rtc=on -cpu max -nodefaults -no-user-config" ;;
+	virt) echo "-M virt -cpu max,pauth-impdef=on -nodefaults" ;;
+	esac
+}
+
+# boot NAME MACHINE APPEND [QEMU OPTIONS]: the console goes to $logs/NAME.log
+boot() {
+	local name=$1 machine=$2 append=$3
+	shift 3
+	# shellcheck disable=SC2046
+	timeout 300 "$qemu" $(machine_options "$machine") -m "${MEMORY:-256}" -display none -serial stdio -no-reboot \
+		-kernel "$out/vmlinuz" -initrd "$out/initramfs.cpio.zst" -append "console=$console $append" "$@" \
+		2>&1 </dev/null | tr -d '\r' >"$logs/$name.log"
+}
+
+# check NAME PATTERN...: every extended regular expression stands on the console
+check() {
+	local name=$1 pattern
+	shift
+	for pattern in "$@"; do
+		if ! grep -qE -- "$pattern" "$logs/$name.log"; then
+			failed=$((failed + 1))
+			echo "FAIL $name: no line matches /$pattern/; the console's end:"
+			tail -n 25 "$logs/$name.log"
+			return
+		fi
+	done
+	passed=$((passed + 1))
+	echo "ok $name"
+}
+
+for machine in "${machines[@]}"; do
+	boot "kernel-$machine" "$machine" 'coracle.run="uname -m; exit 7"'
+	check "kernel-$machine" '^coracle: \[mounts\] [0-9]+ ms' '^coracle: ready in [0-9]+ ms' '^coracle\.run: exit 7$' 'reboot: Power down|Power down'
+done
+machine=${machines[-1]}
+
+boot live "$machine" 'coracle.run="mount; ls -l /bin/ls"'
+check live 'live mode: /var is in RAM' ' on / type erofs \(ro' 'ls -> coracle'
+
+boot root-is-immutable "$machine" 'coracle.run="touch /x; echo touch=$?; echo x > /usr/bin/ls; rm -f /usr/bin/ls; echo rm=$?; mount -o remount,rw /; touch /x; echo again=$?"'
+check root-is-immutable 'Read-only file system' '^touch=1$' '^rm=1$' '^again=1$'
+
+boot signals-to-init "$machine" 'coracle.run="kill -9 1; kill -SEGV 1; kill -KILL 1; sleep 1; echo still here"'
+check signals-to-init '^still here$' '^coracle\.run: exit 0$'
+
+boot applets "$machine" 'coracle.run="coracle --list | while read a; do [ -L /usr/bin/$a ] || echo missing=$a; done; for l in /usr/bin/*; do n=${l##*/}; coracle --list | grep -qx $n || echo extra=$n; done; echo counted"'
+check applets '^counted$' '^extra=coracle$'
+if grep -E '^missing=|^extra=' "$logs/applets.log" | grep -vx 'extra=coracle'; then
+	failed=$((failed + 1))
+	echo "FAIL applets: links and applets differ"
+fi
+
+boot cgroups "$machine" 'coracle.run="cat /sys/fs/cgroup/cgroup.controllers; cat /proc/self/cgroup; cat /proc/pressure/memory"'
+check cgroups 'cpuset.*cpu.*io.*memory.*pids' '^some avg10='
+
+MEMORY=96 boot small-memory "$machine" 'coracle.run="free -m; echo small"'
+check small-memory '^small$' '^coracle\.run: exit 0$'
+
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" = 0 ]
