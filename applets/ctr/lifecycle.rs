@@ -88,7 +88,7 @@ fn ended(pidfd: &rustix::fd::OwnedFd, timeout: Duration) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = rustix::time::Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()).into(),
+            tv_nsec: i64::from(left.subsec_nanos()),
         };
         match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
             Ok(count) => return count > 0,

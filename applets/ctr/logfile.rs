@@ -88,7 +88,7 @@ impl Writer {
         line.clear();
         line.extend_from_slice(b"{\"log\":\"");
         escape(&mut line, text);
-        write!(line, "\",\"stream\":\"{}\",\"time\":\"{}\"}}\n", stream.name(), time::now())?;
+        writeln!(line, "\",\"stream\":\"{}\",\"time\":\"{}\"}}", stream.name(), time::now())?;
         let result = self.append_line(&line);
         self.line = line;
         result

@@ -107,7 +107,7 @@ fn btrfs(head: &[u8]) -> Option<Found> {
 }
 
 fn squashfs(head: &[u8]) -> Option<Found> {
-    has(head, 0, b"hsqs").then(|| Found { fs_type: "squashfs", label: None, uuid: None })
+    has(head, 0, b"hsqs").then_some(Found { fs_type: "squashfs", label: None, uuid: None })
 }
 
 /// ECMA-119, 8.4: the primary volume descriptor. Its UUID is the time of its last change, as blkid has it.

@@ -288,7 +288,7 @@ fn send(
 fn read_limited(response: Response<Body>, limit: u64, what: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut reader = response.into_body().into_reader().take(limit.saturating_add(1));
-    reader.read_to_end(&mut bytes).map_err(|error| Error::from_io(|| String::new(), transport(error, what)))?;
+    reader.read_to_end(&mut bytes).map_err(|error| Error::from_io(String::new, transport(error, what)))?;
     if bytes.len() as u64 > limit {
         return Err(Error::Limit { what: what.into(), limit: format!("{limit} bytes") });
     }
@@ -314,7 +314,7 @@ fn error_detail(response: Response<Body>) -> String {
         message: String,
     }
     let mut body = Vec::new();
-    if response.into_body().into_reader().take(ERROR_MAX).read_to_end(&mut body).doing(|| String::new()).is_err() {
+    if response.into_body().into_reader().take(ERROR_MAX).read_to_end(&mut body).doing(String::new).is_err() {
         return String::new();
     }
     let Ok(answer) = serde_json::from_slice::<Answer>(&body) else { return String::new() };

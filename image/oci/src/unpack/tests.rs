@@ -20,7 +20,9 @@ impl Layer {
         header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(kind);
         header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(1));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1);
         header.set_size(data.len() as u64);
         header.set_cksum();
         self.0.append(&header, data).unwrap();
