@@ -11,7 +11,7 @@ pub mod mount;
 pub mod mount_options;
 pub mod mount_table;
 pub mod pgrep;
-#[cfg_attr(not(test), expect(dead_code, reason = "ps and top, which are to come, use the rest"))]
+#[expect(dead_code, reason = "ps and top, which are to come, use the rest")]
 pub mod processes;
 pub mod signals;
 #[cfg_attr(not(test), expect(dead_code, reason = "lsblk, which are to come, use the rest"))]
