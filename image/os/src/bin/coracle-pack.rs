@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use coracle_image_os::layout::Arch;
-use coracle_image_os::pack::{initramfs, root, uki};
+use coracle_image_os::pack::{disk, esp, initramfs, qcow2, root, uki};
 
 /// Make the OS image of one version: initramfs, UKI, disk images, SBOM.
 #[derive(Debug, Parser)]
@@ -92,6 +92,16 @@ fn pack(args: &Arguments) -> Result<()> {
     };
     uki::write(&parts, &uki)?;
     say(&uki, "UKI")?;
+    let esp = esp::Esp {
+        loader: &args.systemd_boot.join(format!("systemd-boot{}.efi", args.arch.efi_suffix())),
+        uki: &uki,
+        version: &args.version_id,
+        arch: args.arch,
+    };
+    let (raw, qcow2) = (args.out.join("coracle.raw"), args.out.join("coracle.qcow2"));
+    disk::write(&esp, args.epoch, &raw)?;
+    qcow2::write(&raw, &qcow2)?;
+    say(&qcow2, "disk (qcow2; coracle.raw is the same, sparse)")?;
     Ok(())
 }
 
