@@ -14,6 +14,7 @@ mod registry;
 mod runtime;
 #[cfg(feature = "brush")]
 mod sh;
+mod text;
 mod truth;
 
 use std::ffi::{OsStr, OsString};

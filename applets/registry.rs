@@ -44,6 +44,7 @@ pub struct Applet {
 pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
     &crate::truth::FALSE,
+    &crate::text::grep::APPLET,
     &crate::init::APPLET,
     &crate::power::POWEROFF,
     #[cfg(feature = "brush")]
