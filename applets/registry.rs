@@ -51,6 +51,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::sh::APPLET,
     &crate::power::SHUTDOWN,
     &crate::truth::TRUE,
+    &crate::net::udhcpc::APPLET,
 ];
 
 /// The foreign ones, a table of their own, sorted by name.

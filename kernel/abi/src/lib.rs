@@ -4,4 +4,5 @@ pub mod child;
 pub mod clone;
 pub mod mount;
 pub mod netdev;
+pub mod packet;
 pub mod process;
