@@ -6,6 +6,7 @@ pub mod esp;
 pub mod initramfs;
 pub mod qcow2;
 pub mod root;
+pub mod sbom;
 pub mod state;
 mod tool;
 pub mod uki;
