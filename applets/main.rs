@@ -8,6 +8,7 @@ mod common;
 mod coreutils;
 mod ctr;
 mod init;
+mod net;
 mod power;
 mod registry;
 #[allow(dead_code)]

@@ -59,6 +59,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::power::SHUTDOWN,
     &crate::system::sysctl::APPLET,
     &crate::truth::TRUE,
+    &crate::net::udhcpc::APPLET,
     &crate::system::umount::APPLET,
     &crate::system::uptime::APPLET,
 ];

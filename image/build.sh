@@ -64,9 +64,11 @@ kernel=$("$root/kernel/build.sh" build "$arch" "$flavour")
 boot=$(systemd_boot)
 install -m 644 "$kernel/vmlinuz" "$kernel/vmlinuz.efi" "$out/"
 
+(cd "$root" && cargo metadata --quiet --locked --format-version 1 --filter-platform "$machine-unknown-linux-musl") >"$scratch/metadata"
 (cd "$root" && cargo build --quiet --locked -p coracle-image-os --features pack --bin coracle-pack)
 pack=${CARGO_TARGET_DIR:-$root/target}/debug/coracle-pack
 "$pack" --arch "$arch" --binary "$binary" --applets "$scratch/applets" --skeleton "$here/os/skeleton" \
-	--kernel "$kernel" --systemd-boot "$boot" --version-id "$version" --epoch "$epoch" --out "$out"
+	--kernel "$kernel" --systemd-boot "$boot" --metadata "$scratch/metadata" --lock "$root/Cargo.lock" \
+	--version-id "$version" --epoch "$epoch" --out "$out"
 echo "$version" >"$out/VERSION"
 echo "image: coracle $version for $arch is in $out"

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use coracle_image_os::grow::{self, State};
 use rustix::mount::MountFlags;
 
 use crate::console::say;
@@ -34,9 +35,22 @@ pub fn mount_var() {
 }
 
 fn mount_state(device: &Path) -> io::Result<()> {
-    let device = device.to_string_lossy();
+    let state = device.file_name().map(|name| State::from_name(Path::new("/sys"), &name.to_string_lossy()));
+    let state = state.and_then(|result| worked(result, "STATE keeps its size"));
+    if let Some(state) = &state {
+        worked(state.grow_partition(), "STATE keeps its size");
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
-    mount_at(&device, "/var", "ext4", flags, "errors=remount-ro")
+    mount_at(&device.to_string_lossy(), "/var", "ext4", flags, "errors=remount-ro")?;
+    if let Some(state) = &state {
+        worked(state.grow_file_system(Path::new("/var")), "the file system of STATE keeps its size");
+    }
+    Ok(())
+}
+
+/// The result, or else a line on the console: a STATE that does not grow is still a STATE.
+fn worked<T>(result: Result<T, grow::Error>, otherwise: &str) -> Option<T> {
+    result.inspect_err(|error| say(&format!("coracle: {otherwise}: {error}"))).ok()
 }
 
 fn live_mode() {

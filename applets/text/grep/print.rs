@@ -109,7 +109,8 @@ impl<W: Write> FileSink<'_, W> {
             return Ok(true);
         }
         if self.binary {
-            writeln!(self.printer.out, "{}: {}: binary file matches", self.program, self.path.display())?;
+            self.printer.flush()?;
+            let _ = writeln!(io::stderr(), "{}: {}: binary file matches", self.program, self.path.display());
             return Ok(false);
         }
         if options.only_matching {

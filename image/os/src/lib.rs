@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod gpt;
+pub mod grow;
 pub mod guid;
 pub mod layout;
 pub mod pe;

@@ -1,8 +1,13 @@
 //! Making an image on the build host.
 
 pub mod cpio;
+pub mod disk;
+pub mod esp;
 pub mod initramfs;
+pub mod qcow2;
 pub mod root;
+pub mod sbom;
+pub mod state;
 mod tool;
 pub mod uki;
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use coracle_image_os::layout::Arch;
-use coracle_image_os::pack::{initramfs, root, uki};
+use coracle_image_os::pack::{disk, esp, initramfs, qcow2, root, sbom, uki};
 
 /// Make the OS image of one version: initramfs, UKI, disk images, SBOM.
 #[derive(Debug, Parser)]
@@ -34,6 +34,12 @@ struct Arguments {
     /// Folder with systemd's stub and systemd-boot for the architecture.
     #[arg(long)]
     systemd_boot: PathBuf,
+    /// What `cargo metadata --locked --format-version 1 --filter-platform TARGET` printed.
+    #[arg(long)]
+    metadata: PathBuf,
+    /// The workspace's Cargo.lock.
+    #[arg(long)]
+    lock: PathBuf,
     /// Bundle of CA certificates (PEM).
     #[arg(long, default_value = "/etc/ssl/certs/ca-certificates.crt")]
     certificates: PathBuf,
@@ -80,19 +86,43 @@ fn pack(args: &Arguments) -> Result<()> {
     let initramfs = args.out.join("initramfs.cpio.zst");
     initramfs::write(args.init.as_ref().unwrap_or(&args.binary), &root_image, args.epoch, &initramfs)?;
     say(&initramfs, "initramfs")?;
-    let kernel_release = std::fs::read_to_string(args.kernel.join("version")).context("read the kernel's version")?;
+    let kernel_version = first_line(&args.kernel.join("version"))?;
     let uki = args.out.join("coracle.efi");
     let parts = uki::Parts {
         stub: &args.systemd_boot.join(format!("linux{}.efi.stub", args.arch.efi_suffix())),
         kernel: &args.kernel.join("vmlinuz.efi"),
         initramfs: &initramfs,
         os_release: &root::os_release(&root),
-        kernel_release: kernel_release.trim(),
+        kernel_release: &kernel_version,
         arch: args.arch,
     };
     uki::write(&parts, &uki)?;
     say(&uki, "UKI")?;
+    let esp = esp::Esp {
+        loader: &args.systemd_boot.join(format!("systemd-boot{}.efi", args.arch.efi_suffix())),
+        uki: &uki,
+        version: &args.version_id,
+        arch: args.arch,
+    };
+    let (raw, qcow2) = (args.out.join("coracle.raw"), args.out.join("coracle.qcow2"));
+    disk::write(&esp, args.epoch, &raw)?;
+    qcow2::write(&raw, &qcow2)?;
+    say(&qcow2, "disk (qcow2; coracle.raw is the same, sparse)")?;
+    let sources = sbom::Sources {
+        metadata: &args.metadata,
+        lock: &args.lock,
+        kernel: &kernel_version,
+        systemd_boot: &first_line(&args.systemd_boot.join("version"))?,
+        version: &args.version_id,
+        arch: args.arch,
+    };
+    sbom::write(&sources, &args.out.join("sbom.cdx.json"))?;
     Ok(())
+}
+
+fn first_line(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// One line per artefact.

@@ -32,6 +32,11 @@ impl Tool {
         self
     }
 
+    pub(super) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Run to the end. What was printed is returned, or is in the error if the tool fails.
     pub(super) fn run(mut self) -> Result<String, Error> {
         let out =

@@ -157,7 +157,7 @@ mod tests {
             end = section.address + section.size;
         }
         let image_size = u32_at(&image, 0x58 + field::IMAGE_SIZE).unwrap();
-        assert!(image_size >= end && image_size % PAGE == 0);
+        assert!(image_size >= end && image_size.is_multiple_of(PAGE));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! Network tools: interfaces, reachability, names, downloads, DHCP.
+
+pub mod udhcpc;
