@@ -17,7 +17,8 @@ cat "$@" | awk -v final="$final" '
 			n++
 			# An option whose menu is off is as absent as one that is not set.
 			if (want[name] ~ /^#/ && !(name in have)) continue
-			if (have[name] != want[name]) { bad++; printf "kernel-check: asked for %s, got %s\n", want[name], ((name in have) ? have[name] : "nothing (a menu it depends on is off)") }
+			got = (name in have) ? have[name] : "nothing (a menu it depends on is off)"
+			if (got != want[name]) { bad++; printf "kernel-check: asked for %s, got %s\n", want[name], got }
 		}
 		if (bad) { printf "kernel-check: %d of %d options are not as asked in %s\n", bad, n, final; exit 1 }
 		printf "kernel-check: %d options as asked\n", n
