@@ -82,6 +82,37 @@ fi
 boot cgroups "$machine" 'coracle.run="cat /sys/fs/cgroup/cgroup.controllers; cat /proc/self/cgroup; cat /proc/pressure/memory"'
 check cgroups 'cpuset.*cpu.*io.*memory.*pids' '^some avg10='
 
+# A container's root of the binary itself: the same on both architectures, and nothing foreign in it.
+share=$(mktemp -d)
+trap 'rm -rf "$share"' EXIT
+mkdir -p "$share/root/bin" "$share/root/etc"
+cp "$out/coracle" "$share/root/bin/coracle"
+for name in sh sleep id dd true cat echo; do ln -s coracle "$share/root/bin/$name"; done
+echo 'root:x:0:0::/root:/bin/sh' >"$share/root/etc/passwd"
+tar -C "$share/root" -cf "$share/root.tar" .
+cat >"$share/containers.sh" <<'SCRIPT'
+ctr import -c sh /mnt/root.tar self
+ctr run --rm --network none self sh -c 'exit 5'; echo exit=$?
+id=$(ctr run -d --name limited --memory 64m --cpus 0.5 --pids-limit 20 --network none self sleep 1000)
+group=/sys/fs/cgroup/coracle/containers/$id
+echo memory.max=$(cat $group/memory.max) cpu.max=$(cat $group/cpu.max) pids.max=$(cat $group/pids.max)
+ctr exec limited sh -c 'for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25; do sleep 100 & done' 2>&1
+echo pids.current=$(cat $group/pids.current)
+ctr run --name hog --memory 32m --network none self dd if=/dev/zero of=/dev/shm/x bs=1M count=64; echo hog=$?
+ctr inspect hog
+ctr run -d --name web -p 8080:80 self sleep 1000
+ctr inspect web
+ctr stop -t 0 limited web
+ctr rm limited web hog
+echo left=$(ctr ps -aq)
+echo groups=$(ls -d $group 2>&1)
+echo done
+SCRIPT
+boot containers "${machines[0]}" 'coracle.mount=share:/mnt coracle.run="sh /mnt/containers.sh"' \
+	-fsdev "local,id=share,path=$share,security_model=none" -device virtio-9p-pci,fsdev=share,mount_tag=share
+check containers '^exit=5$' '^memory\.max=67108864 cpu\.max=50000 100000 pids\.max=20$' '^pids\.current=(1[0-9]|20)$' \
+	'^hog=137$' '"OOMKilled": true' '"IPAddress": "10\.88\.' '^left=$' 'No such file' '^done$'
+
 MEMORY=96 boot small-memory "$machine" 'coracle.run="free -m; echo small"'
 check small-memory '^small$' '^coracle\.run: exit 0$'
 
