@@ -1,3 +1,7 @@
 //! Network tools: interfaces, reachability, names, downloads, DHCP.
 
+pub mod ip;
+pub mod nslookup;
+pub mod ping;
+pub mod resolve;
 pub mod udhcpc;
