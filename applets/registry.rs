@@ -65,6 +65,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::net::udhcpc::APPLET,
     &crate::system::umount::APPLET,
     &crate::system::uptime::APPLET,
+    &crate::net::wget::APPLET,
 ];
 
 /// The foreign ones, a table of their own, sorted by name.

@@ -5,3 +5,4 @@ pub mod nslookup;
 pub mod ping;
 pub mod resolve;
 pub mod udhcpc;
+pub mod wget;
