@@ -43,6 +43,7 @@ pub struct Applet {
 #[rustfmt::skip]
 pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
+    &crate::system::dmesg::APPLET,
     &crate::truth::FALSE,
     &crate::system::free::APPLET,
     &crate::text::grep::APPLET,
@@ -57,6 +58,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::system::pgrep::PIDOF,
     &crate::net::ping::APPLET,
     &crate::power::POWEROFF,
+    &crate::system::ps::APPLET,
     #[cfg(feature = "brush")]
     &crate::sh::APPLET,
     &crate::power::SHUTDOWN,
