@@ -43,17 +43,22 @@ pub struct Applet {
 #[rustfmt::skip]
 pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
+    &crate::system::dmesg::APPLET,
     &crate::truth::FALSE,
     &crate::system::free::APPLET,
     &crate::text::grep::APPLET,
     &crate::system::hostname::APPLET,
     &crate::init::APPLET,
+    &crate::net::ip::APPLET,
     &crate::system::kill::KILL,
     &crate::system::kill::KILLALL,
     &crate::system::mount::APPLET,
+    &crate::net::nslookup::APPLET,
     &crate::system::pgrep::PGREP,
     &crate::system::pgrep::PIDOF,
+    &crate::net::ping::APPLET,
     &crate::power::POWEROFF,
+    &crate::system::ps::APPLET,
     #[cfg(feature = "brush")]
     &crate::sh::APPLET,
     &crate::power::SHUTDOWN,
@@ -62,6 +67,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::net::udhcpc::APPLET,
     &crate::system::umount::APPLET,
     &crate::system::uptime::APPLET,
+    &crate::net::wget::APPLET,
 ];
 
 /// The foreign ones, a table of their own, sorted by name.

@@ -1,3 +1,8 @@
 //! Network tools: interfaces, reachability, names, downloads, DHCP.
 
+pub mod ip;
+pub mod nslookup;
+pub mod ping;
+pub mod resolve;
 pub mod udhcpc;
+pub mod wget;

@@ -45,18 +45,6 @@ impl Date {
         }
     }
 
-    /// Seconds since 1970 (the same source, days_from_civil).
-    pub fn to_unix(self) -> i64 {
-        let year = self.year - i64::from(self.month <= 2);
-        let era = year.div_euclid(400);
-        let year_of_era = year.rem_euclid(400);
-        let month = i64::from(self.month);
-        let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + i64::from(self.day) - 1;
-        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let days = era * 146_097 + day_of_era - 719_468;
-        days * DAY + i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60 + i64::from(self.second)
-    }
-
     /// `Jan`.
     pub fn month_name(self) -> &'static str {
         MONTHS[(self.month as usize).saturating_sub(1) % 12]
@@ -89,12 +77,5 @@ mod tests {
         assert_eq!(Date::from_unix(951_827_696).ctime(), "Tue Feb 29 12:34:56 2000");
         assert_eq!(Date::from_unix(4_107_542_399).ctime(), "Sun Feb 28 23:59:59 2100");
         assert_eq!(Date::from_unix(-1).ctime(), "Wed Dec 31 23:59:59 1969");
-    }
-
-    #[test]
-    fn back_and_forth() {
-        for seconds in (-10_000_000_000..10_000_000_000).step_by(123_456_789) {
-            assert_eq!(Date::from_unix(seconds).to_unix(), seconds);
-        }
     }
 }

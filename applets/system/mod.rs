@@ -2,8 +2,8 @@
 //!
 //! The words and output are those of procps-ng and util-linux; each applet is one file, what several share has its own.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "dmesg and hwclock, which are to come, use the rest"))]
 pub mod clock;
+pub mod dmesg;
 pub mod free;
 pub mod hostname;
 pub mod kill;
@@ -11,8 +11,9 @@ pub mod mount;
 pub mod mount_options;
 pub mod mount_table;
 pub mod pgrep;
-#[expect(dead_code, reason = "ps and top, which are to come, use the rest")]
 pub mod processes;
+pub mod ps;
+pub mod ps_fields;
 pub mod signals;
 #[cfg_attr(not(test), expect(dead_code, reason = "lsblk, which are to come, use the rest"))]
 pub mod size;

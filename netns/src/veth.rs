@@ -59,6 +59,24 @@ pub fn create(socket: &mut Socket, cable: &Cable<'_>) -> Result<()> {
     socket.request(message, format!("add veth {} for the container's {}", cable.host_name, cable.container_name))
 }
 
+/// A cable with both ends in the socket's namespace, down.
+///
+/// # Errors
+/// What the kernel said; `EEXIST` if either name is taken.
+pub fn create_pair(socket: &mut Socket, one: &str, other: &str) -> Result<()> {
+    link::check_name(one)?;
+    link::check_name(other)?;
+    let message = Message::new(link::RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL)
+        .fixed(&link::ifinfomsg(0, 0, 0))
+        .string(IFLA_IFNAME, one)
+        .nested(IFLA_LINKINFO, |info| {
+            info.string(IFLA_INFO_KIND, "veth").nested(IFLA_INFO_DATA, |data| {
+                data.nested(VETH_INFO_PEER, |peer| peer.fixed(&link::ifinfomsg(0, 0, 0)).string(IFLA_IFNAME, other))
+            })
+        });
+    socket.request(message, format!("add veth {one} with peer {other}"))
+}
+
 /// The hardware address that belongs to an address: locally administered, and the same whenever the address is
 /// given out again, so that neighbours' caches stay right.
 pub fn mac_of(ip: Ipv4Addr) -> MacAddress {

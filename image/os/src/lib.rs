@@ -15,6 +15,7 @@ pub mod grow;
 pub mod guid;
 pub mod layout;
 pub mod pe;
+pub mod slots;
 pub mod uki;
 
 #[cfg(feature = "pack")]

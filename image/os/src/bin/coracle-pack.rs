@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use coracle_image_os::layout::Arch;
 use coracle_image_os::pack::{disk, esp, initramfs, qcow2, root, sbom, uki};
+use coracle_image_os::slots::Version;
 
 /// Make the OS image of one version: initramfs, UKI, disk images, SBOM.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ struct Arguments {
     certificates: PathBuf,
     /// Version of the OS.
     #[arg(long)]
-    version_id: String,
+    version_id: Version,
     /// Time that all files get, in seconds of the Unix epoch.
     #[arg(long)]
     epoch: u32,
@@ -72,7 +73,7 @@ fn pack(args: &Arguments) -> Result<()> {
         applets: &applets,
         skeleton: &args.skeleton,
         certificates: &args.certificates,
-        version: &args.version_id,
+        version: args.version_id.as_str(),
         arch: args.arch,
         epoch: args.epoch,
     };
@@ -113,7 +114,7 @@ fn pack(args: &Arguments) -> Result<()> {
         lock: &args.lock,
         kernel: &kernel_version,
         systemd_boot: &first_line(&args.systemd_boot.join("version"))?,
-        version: &args.version_id,
+        version: args.version_id.as_str(),
         arch: args.arch,
     };
     sbom::write(&sources, &args.out.join("sbom.cdx.json"))?;

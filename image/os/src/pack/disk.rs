@@ -20,11 +20,11 @@ pub fn write(esp: &Esp, epoch: u32, out: &Path) -> Result<(), Error> {
     let mut disk = File::options().read(true).write(true).create(true).truncate(true).open(out).at("create", out)?;
     disk.set_len(layout::DISK_SIZE).at("size", out)?;
     let (esp_start, state_start) = (layout::ALIGNMENT, layout::ALIGNMENT + layout::ESP_SIZE);
-    state::write(out, state_start, layout::STATE_SIZE, esp.version, epoch)?;
+    state::write(out, state_start, layout::STATE_SIZE, esp.version.as_str(), epoch)?;
     esp::write(esp, epoch, out, esp_start, layout::ESP_SIZE)?;
 
     let geometry = Geometry { sector_size: SECTOR as u32, sectors: layout::DISK_SIZE / SECTOR };
-    let id = |purpose| Guid::derive(esp.version, purpose);
+    let id = |purpose| Guid::derive(esp.version.as_str(), purpose);
     let mut table = Table::new(id("disk"), geometry).map_err(|error| input(out, error.to_string()))?;
     let entry = |kind, purpose, start: u64, size: u64, label| {
         Some(Entry::new(kind, id(purpose), start / SECTOR, (start + size) / SECTOR - 1, label))
@@ -45,7 +45,7 @@ mod tests {
         let (loader, uki, out) = (dir.join("loader"), dir.join("uki"), dir.join(name));
         std::fs::write(&loader, [1; 70_000]).unwrap();
         std::fs::write(&uki, [2; 300_000]).unwrap();
-        let esp = Esp { loader: &loader, uki: &uki, version: "1.2.3", arch: Arch::X86_64 };
+        let esp = Esp { loader: &loader, uki: &uki, version: &"1.2.3".parse().unwrap(), arch: Arch::X86_64 };
         write(&esp, 1_700_000_000, &out).unwrap();
         out
     }

@@ -7,6 +7,7 @@ use super::tool::{Tool, tool};
 use super::{At, Error, input};
 use crate::guid::Guid;
 use crate::layout::{self, Arch};
+use crate::slots::{Slot, Trial, Version};
 
 /// systemd-boot's menu does not show unless a key is held; its editor would let anyone at the console change the kernel's
 /// arguments (loader.conf(5)).
@@ -19,8 +20,8 @@ pub struct Esp<'a> {
     pub loader: &'a Path,
     /// The UKI.
     pub uki: &'a Path,
-    /// Version of the OS.
-    pub version: &'a str,
+    /// Version of the OS: one that [`slots`](crate::slots) reads back from the UKI's name.
+    pub version: &'a Version,
     /// For what it is built.
     pub arch: Arch,
 }
@@ -32,7 +33,7 @@ pub struct Esp<'a> {
 /// # Errors
 /// When a part or a tool is missing, or the files do not fit.
 pub fn write(esp: &Esp, epoch: u32, disk: &Path, start: u64, size: u64) -> Result<(), Error> {
-    let serial = Guid::derive(esp.version, "esp").bytes();
+    let serial = Guid::derive(esp.version.as_str(), "esp").bytes();
     let serial = u32::from_le_bytes([serial[0], serial[1], serial[2], serial[3]]);
     tool("mkfs.fat", "dosfstools")
         .args(["--invariant", "-F", "32", "-s", "8", "-n", layout::ESP_LABEL, "-i", &format!("{serial:08x}")])
@@ -48,11 +49,13 @@ pub fn write(esp: &Esp, epoch: u32, disk: &Path, start: u64, size: u64) -> Resul
     let config = disk.with_extension("loader.conf");
     fs::write(&config, LOADER_CONF).at("write", &config)?;
     let suffix = esp.arch.efi_suffix();
+    // What is installed is good by definition: there is nothing to fall back on.
+    let slot = Slot { version: esp.version.clone(), trial: Trial::Blessed };
     let files = [
         (esp.loader, format!("EFI/BOOT/BOOT{}.EFI", suffix.to_uppercase())),
         (esp.loader, format!("EFI/systemd/systemd-boot{suffix}.efi")),
         (&config, "loader/loader.conf".to_owned()),
-        (esp.uki, format!("{}/coracle-{}.efi", layout::UKI_DIR, esp.version)),
+        (esp.uki, format!("{}/{slot}", layout::UKI_DIR)),
     ];
     let copied =
         files.iter().try_for_each(|(from, to)| mtool("mcopy").arg(from).arg(format!("::{to}")).run().map(drop));
