@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -149,7 +149,7 @@ fn copy_tcp(stream: &TcpStream, options: &Options, timeout: Option<Duration>) ->
 /// Copy both ways until the connection ends or nothing moves for `timeout`.
 fn copy(connection: BorrowedFd, timeout: Option<Duration>, at_end_of_input: impl FnOnce()) -> anyhow::Result<()> {
     let mut at_end_of_input = Some(at_end_of_input);
-    let mut connection = std::fs::File::from(OwnedFd::from(connection.try_clone_to_owned()?));
+    let mut connection = std::fs::File::from(connection.try_clone_to_owned()?);
     let (input, mut output) = (io::stdin(), io::stdout());
     let mut buffer = vec![0; 64 << 10];
     let timeout =
