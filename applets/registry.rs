@@ -53,6 +53,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::system::kill::KILL,
     &crate::system::kill::KILLALL,
     &crate::system::mount::APPLET,
+    &crate::net::nc::APPLET,
     &crate::net::nslookup::APPLET,
     &crate::system::pgrep::PGREP,
     &crate::system::pgrep::PIDOF,

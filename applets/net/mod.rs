@@ -1,6 +1,7 @@
 //! Network tools: interfaces, reachability, names, downloads, DHCP.
 
 pub mod ip;
+pub mod nc;
 pub mod nslookup;
 pub mod ping;
 pub mod resolve;
