@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all --check
-cargo clippy -q --locked --workspace --all-targets -- -D warnings
+cargo clippy -q --locked --workspace --all-targets --features coracle-image-os/pack -- -D warnings
 if command -v cargo-deny >/dev/null; then
 	# The advisory database is a git repository that a machine behind a package mirror cannot fetch.
 	cargo deny -L error --locked check bans licenses sources

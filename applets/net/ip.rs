@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn words_may_be_shortened() {
         assert!(
-            abbreviates("a", "address", 1) && abbreviates("ro", "route", 1) && is_show("ls") == false && is_show("l")
+            abbreviates("a", "address", 1) && abbreviates("ro", "route", 1) && !is_show("ls") && is_show("l")
         );
     }
 }
