@@ -18,6 +18,7 @@ use brush_core::{
 use tokio::runtime::Runtime;
 
 use super::engine::{Completion, Engine, Flow, Prompt, Settings};
+use super::kill::Kill;
 
 /// Threads for the parts of a pipeline that brush runs inside the process. A part that blocks on a pipe holds its thread, so
 /// there must be more of them than a pipeline of compound commands has parts, however few processors there are.
@@ -95,7 +96,8 @@ async fn build(settings: &Settings) -> Result<Shell, brush_core::Error> {
         .shell_args(settings.args.clone())
         .error_formatter(Messages)
         .fds(unbuffered_stdin())
-        .default_builtins(BuiltinSet::BashMode);
+        .default_builtins(BuiltinSet::BashMode)
+        .builtin("kill", brush_core::builtins::simple_builtin::<Kill, _>());
     if settings.interactive && std::env::var_os("PS1").is_none() {
         builder = builder.var("PS1", ShellVariable::new(DEFAULT_PS1));
     }

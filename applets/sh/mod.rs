@@ -9,6 +9,7 @@ mod editor;
 mod engine;
 mod history;
 mod keys;
+mod kill;
 mod options;
 
 use std::ffi::OsString;
