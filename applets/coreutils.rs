@@ -135,7 +135,8 @@ fn run(name: &'static str, args: &[OsString], main: fn(IntoIter<OsString>) -> i3
         let _ = writeln!(io::stderr(), "{name}: load messages: {error}");
         return 1;
     }
-    let status = main(args.to_vec().into_iter());
+    let owned = args.to_vec();
+    let status = main(owned.into_iter());
     match io::stdout().flush() {
         Err(error) if status == 0 && error.kind() != io::ErrorKind::BrokenPipe => {
             let _ = writeln!(io::stderr(), "{name}: write to standard output: {error}");
