@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use coracle_image_oci::{Image, Store};
 
+use super::lock::Lock;
 use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels};
 use super::record::{Config, HostConfig, MountPoint, Record, claim_name};
 use super::{files, limits, names, network, paths, pull, signals, time};
@@ -17,18 +18,24 @@ pub fn store() -> anyhow::Result<Store> {
     Store::open(&paths::state_dir().join("images")).context("cannot open the image store")
 }
 
-/// Put a new container on record. Nothing is left of one that fails.
-pub fn create(options: &Options) -> anyhow::Result<Record> {
+/// Put a new container on record. Nothing is left of one that fails. The lock keeps others from taking it for remains until it is
+/// started or let go.
+pub fn create(options: &Options) -> anyhow::Result<(Record, Lock)> {
     let source = if options.rootfs { Source::directory(options.image())? } else { Source::image(options)? };
     let id = names::new_id()?;
     let dir = paths::container(&id);
     let record = record(options, &source, &id)?;
     limits::check(&record.host_config)?;
+    let lock = Lock::try_take(&id).context("cannot lock the container")?.context("the new id is in use")?;
     let made = make(&dir, record, options.name.as_deref());
-    if made.is_err() {
-        files::remove_tree(&dir)?;
+    match made {
+        Ok(record) => Ok((record, lock)),
+        Err(error) => {
+            files::remove_tree(&dir)?;
+            lock.remove()?;
+            Err(error)
+        }
     }
-    made
 }
 
 fn make(dir: &Path, mut record: Record, name: Option<&str>) -> anyhow::Result<Record> {

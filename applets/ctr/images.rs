@@ -63,7 +63,7 @@ pub fn rmi(args: &RmiArgs) -> anyhow::Result<i32> {
         record::ids()?.iter().filter_map(|id| Record::read(id).ok()).flat_map(|record| record.layers).collect();
     let store = store()?;
     for image in &args.images {
-        store.remove(image, &used)?.iter().for_each(|line| println!("{line}"));
+        store.remove(image, &used)?.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))?;
     }
     Ok(0)
 }

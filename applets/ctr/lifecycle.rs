@@ -1,15 +1,14 @@
 //! `ctr stop`, `ctr kill`, `ctr rm` and `ctr wait`.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::lock::Lock;
 use super::record::{self, Live, Record, Status};
-use super::start::start_time;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
 use super::{limits, paths, reaper, signals};
 
@@ -63,15 +62,7 @@ pub struct WaitArgs {
 /// The payload of a running container; `None` if it does not run.
 pub fn payload(id: &str) -> anyhow::Result<Option<rustix::fd::OwnedFd>> {
     reaper::sweep(id)?;
-    let Some(live) = Live::read(id) else { return Ok(None) };
-    let Some(pid) = Pid::from_raw(live.pid) else { return Ok(None) };
-    let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(pidfd) => pidfd,
-        Err(rustix::io::Errno::SRCH) => return Ok(None),
-        Err(errno) => return Err(errno).context("cannot open the container's process"),
-    };
-    // Looked at after the open: it is that process, or the id had been reused.
-    Ok((start_time(live.pid) == live.start_time).then_some(pidfd))
+    Live::read(id).map_or(Ok(None), |live| live.open())
 }
 
 fn send(pidfd: &rustix::fd::OwnedFd, signal: i32) -> anyhow::Result<()> {
@@ -129,7 +120,7 @@ pub fn stop(args: &StopArgs) -> anyhow::Result<i32> {
             }
             recorded(&id)?;
         }
-        println!("{name}");
+        writeln!(std::io::stdout(), "{name}")?;
     }
     Ok(0)
 }
@@ -140,7 +131,7 @@ pub fn kill(args: &KillArgs) -> anyhow::Result<i32> {
         let id = record::resolve(name)?;
         let Some(pidfd) = payload(&id)? else { bail!("container {name} is not running") };
         send(&pidfd, args.signal)?;
-        println!("{name}");
+        writeln!(std::io::stdout(), "{name}")?;
     }
     Ok(0)
 }
@@ -163,7 +154,7 @@ pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
             reaper::remove_files(&Record::read(&id)?)?;
             lock.remove()?;
         }
-        println!("{name}");
+        writeln!(std::io::stdout(), "{name}")?;
     }
     Ok(0)
 }
@@ -177,7 +168,7 @@ pub fn wait(args: &WaitArgs) -> anyhow::Result<i32> {
             Ok(wire) => wait_for(&wire, &id)?,
             Err(_) => Record::read(&id)?.state.exit_code,
         };
-        println!("{code}");
+        writeln!(std::io::stdout(), "{code}")?;
     }
     Ok(0)
 }

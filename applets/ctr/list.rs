@@ -73,7 +73,7 @@ pub fn ps(args: &PsArgs) -> anyhow::Result<i32> {
     }
     writeln!(
         out,
-        "{:<12}   {:<24} {:<24} {:<16} {:<28} {:<28} NAMES",
+        "{:<12}   {:<24} {:<24} {:<22} {:<36} {:<28} NAMES",
         "CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS"
     )?;
     for record in &all {
@@ -84,7 +84,7 @@ pub fn ps(args: &PsArgs) -> anyhow::Result<i32> {
         let created = format!("{} ago", time::human(time::since(&record.created)));
         writeln!(
             out,
-            "{:<12}   {:<24} {:<24} {created:<16} {:<28} {:<28} {}",
+            "{:<12}   {:<24} {:<24} {created:<22} {:<36} {:<28} {}",
             id(record),
             record.config.image,
             format!("\"{command}\""),
@@ -130,6 +130,6 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<i32> {
         None => serde_json::to_string_pretty(&all),
         Some(Format::Json) => serde_json::to_string(&all),
     };
-    println!("{}", text.context("cannot print the record")?);
+    writeln!(io::stdout(), "{}", text.context("cannot print the record")?)?;
     Ok(0)
 }

@@ -43,6 +43,11 @@ pub fn detach(record: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Take a container of which nothing is on record off the default network; repeatable.
+pub fn detach_unknown(id: &str) -> anyhow::Result<()> {
+    Ok(coracle_netns::detach(&Network::default_bridge(), id)?)
+}
+
 /// Published ports in Docker's form.
 pub fn port_map(ports: &[PortMapping]) -> PortMap {
     let mut map = PortMap::new();

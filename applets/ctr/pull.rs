@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
 use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
@@ -62,7 +63,7 @@ pub fn run(args: &PullArgs) -> anyhow::Result<i32> {
     } else {
         pull(&store()?, &args.image, &options)?
     };
-    println!("{}", image.id());
+    writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)
 }
 
@@ -84,7 +85,7 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<i32> {
     let image = store
         .import(&mut source, &args.image, &args.command, Limits::default())
         .with_context(|| format!("cannot import {}", args.file))?;
-    println!("{}", image.id());
+    writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)
 }
 

@@ -12,6 +12,7 @@ const UNSEEN: i32 = 137;
 /// Undo what a run has made: network, cgroup (with whatever is left in it), volatile files; the whole container with `--rm`.
 /// Repeatable; the lock goes last.
 pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
+    kill_payload(id);
     let record = Record::read(id)?;
     let cgroup = limits::destroy(id).context("cannot remove the container's cgroup");
     let network = network::detach(&record).context("cannot take the container off its network");
@@ -39,21 +40,53 @@ pub fn record_loss(id: &str, code: i32, reason: &str) {
 /// Clean up after a container that is on record as running while nobody watches it: its monitor was killed, or the machine was
 /// restarted.
 pub fn sweep(id: &str) -> anyhow::Result<()> {
-    let record = Record::read(id)?;
-    if record.state.status != Status::Running {
+    // The volatile directory goes last when a run is undone: where it still is, something may be left.
+    let unfinished = paths::live_container(id).exists();
+    if !unfinished && Record::exists(id) && Record::read(id)?.state.status != Status::Running {
         return Ok(());
     }
     let Some(lock) = Lock::try_take(id)? else { return Ok(()) };
-    // Looked at again under the lock: the end may have been written meanwhile.
+    if !Record::exists(id) {
+        return remove_remains(id, lock);
+    }
+    // Looked at under the lock: the end may have been written meanwhile.
     if Record::read(id)?.state.status == Status::Running {
         record_loss(id, UNSEEN, "its monitor or the machine went away");
     }
     finish(id, lock)
 }
 
+/// A creation or a removal was cut off: no record, perhaps files and what a run has made.
+fn remove_remains(id: &str, lock: Lock) -> anyhow::Result<()> {
+    kill_payload(id);
+    limits::destroy(id).context("cannot remove the container's cgroup")?;
+    network::detach_unknown(id).context("cannot take the container off its network")?;
+    let dir = paths::container(id);
+    files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    lock.remove().context("cannot remove the container's volatile files")
+}
+
+/// On a host without cgroup v2 only the payload's process id is left to go by.
+fn kill_payload(id: &str) {
+    if let Some(pidfd) = Live::read(id).and_then(|live| live.open().ok().flatten()) {
+        // It may have ended already.
+        let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+    }
+}
+
+/// Sweep what has a volatile directory: cheap, and all that this boot can have left.
+pub fn sweep_live() -> anyhow::Result<()> {
+    sweep_each(super::record::live_ids()?)
+}
+
 /// Sweep all containers. One that cannot be cleaned up is named and left for the next time.
 pub fn sweep_all() -> anyhow::Result<()> {
-    for id in super::record::ids()? {
+    sweep_live()?;
+    sweep_each(super::record::ids()?)
+}
+
+fn sweep_each(ids: Vec<String>) -> anyhow::Result<()> {
+    for id in ids {
         if let Err(error) = sweep(&id) {
             eprintln!("ctr: container {}: {error:#}", super::names::short(&id));
         }

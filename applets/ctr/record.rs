@@ -268,6 +268,11 @@ impl Record {
         self.name.trim_start_matches('/')
     }
 
+    /// Whether there is a record on disk.
+    pub fn exists(id: &str) -> bool {
+        paths::container(id).join("container.json").exists()
+    }
+
     /// Read the record on disk.
     pub fn read(id: &str) -> anyhow::Result<Self> {
         let path = paths::container(id).join("container.json");
@@ -325,6 +330,18 @@ impl Live {
             .with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// Open the payload; `None` if it has ended, even if its process id has a new owner.
+    pub fn open(&self) -> anyhow::Result<Option<rustix::fd::OwnedFd>> {
+        let Some(pid) = rustix::process::Pid::from_raw(self.pid) else { return Ok(None) };
+        let pidfd = match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            Err(errno) => return Err(errno).context("cannot open the container's process"),
+        };
+        // Looked at after the open: it is that process, or the id had been reused.
+        Ok((super::start::start_time(self.pid) == self.start_time).then_some(pidfd))
+    }
+
     /// Remove it from record.
     pub fn remove(id: &str) -> std::io::Result<()> {
         files::remove(&Self::path(id))
@@ -333,8 +350,16 @@ impl Live {
 
 /// The ids of all containers, in no order.
 pub fn ids() -> anyhow::Result<Vec<String>> {
-    let dir = paths::containers();
-    match std::fs::read_dir(&dir) {
+    ids_in(&paths::containers())
+}
+
+/// The ids of all containers that run, or whose end has not been tidied up.
+pub fn live_ids() -> anyhow::Result<Vec<String>> {
+    ids_in(&paths::live_containers())
+}
+
+fn ids_in(dir: &std::path::Path) -> anyhow::Result<Vec<String>> {
+    match std::fs::read_dir(dir) {
         Ok(entries) => {
             let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
             Ok(names.filter(|name| super::names::is_id(name)).collect())

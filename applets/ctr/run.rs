@@ -1,9 +1,11 @@
 //! `ctr run`, `ctr create` and `ctr start`.
 
+use super::lock::Lock;
 use super::options::Options;
 use super::start::{Started, start};
 use super::{attach, create, reaper, record};
 use crate::runtime;
+use std::io::Write;
 
 /// `run`.
 #[derive(clap::Args)]
@@ -40,19 +42,20 @@ pub struct StartArgs {
 /// Create a container and start it.
 pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
     runtime::seal_self()?;
-    reaper::sweep_all()?;
-    let container = create::create(&args.options)?;
-    let code = begin(&container, !args.detach)?;
+    reaper::sweep_live()?;
+    let (container, lock) = create::create(&args.options)?;
+    let code = begin(&container, lock, !args.detach)?;
     if args.detach && code == 0 {
-        println!("{}", container.id);
+        writeln!(std::io::stdout(), "{}", container.id)?;
     }
     Ok(code)
 }
 
 /// Create a container only.
 pub fn create(args: &CreateArgs) -> anyhow::Result<i32> {
-    let container = create::create(&args.options)?;
-    println!("{}", container.id);
+    let (container, lock) = create::create(&args.options)?;
+    lock.remove()?;
+    writeln!(std::io::stdout(), "{}", container.id)?;
     Ok(0)
 }
 
@@ -63,19 +66,21 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     let mut worst = 0;
     for name in &args.containers {
         let id = record::resolve(name)?;
+        reaper::sweep(&id)?;
+        let Some(lock) = Lock::try_take(&id)? else { anyhow::bail!("container {name} is running") };
         let container = record::Record::read(&id)?;
-        let code = begin(&container, args.attach)?;
+        let code = begin(&container, lock, args.attach)?;
         if !args.attach && code == 0 {
-            println!("{name}");
+            writeln!(std::io::stdout(), "{name}")?;
         }
         worst = worst.max(code);
     }
     Ok(worst)
 }
 
-fn begin(container: &record::Record, attached: bool) -> anyhow::Result<i32> {
+fn begin(container: &record::Record, lock: Lock, attached: bool) -> anyhow::Result<i32> {
     let size = if container.config.tty { attach::terminal_size() } else { None };
-    match start(&container.id, attached, size)? {
+    match start(container, lock, attached, size)? {
         Started::Failed(code) => Ok(code),
         Started::Running(wire) if attached => attach::follow(&wire, container.config.open_stdin, container.config.tty),
         Started::Running(_) => Ok(0),

@@ -22,18 +22,13 @@ pub enum Started {
     Failed(i32),
 }
 
-/// Start a container that does not run.
-pub fn start(id: &str, attached: bool, size: Option<(u16, u16)>) -> anyhow::Result<Started> {
-    reaper::sweep(id)?;
-    let Some(lock) = Lock::try_take(id).context("cannot lock the container")? else {
-        bail!("container {id} is running");
-    };
-    let record = Record::read(id)?;
-    let streams = Streams::new(&record)?;
+/// Start a container that does not run; who holds its lock knows that.
+pub fn start(record: &Record, lock: Lock, attached: bool, size: Option<(u16, u16)>) -> anyhow::Result<Started> {
+    let streams = Streams::new(record)?;
     let (ours, theirs) = Wire::pair()?;
     let mut monitor = Some((lock, theirs, streams));
     let child = spawn(0, None, || match monitor.take() {
-        Some((lock, wire, streams)) => run_monitor(&record, lock, wire, attached, streams, size),
+        Some((lock, wire, streams)) => run_monitor(record, lock, wire, attached, streams, size),
         None => ENGINE_FAILED,
     })
     .context("cannot fork the monitor")?;
@@ -158,7 +153,14 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
         user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
     })?;
     let pid = i32::try_from(created.pid()).context("the kernel gave a strange process id")?;
-    let settings = network::attach(&record, pid)?;
+    let settings = match network::attach(&record, pid) {
+        Ok(settings) => settings,
+        Err(error) => {
+            // A payload that failed to set itself up takes its namespace along; then that is the reason to name.
+            created.ready()?;
+            return Err(error);
+        }
+    };
     if !settings.ip_address.is_empty() {
         network::write_hosts(&record, &settings.ip_address)?;
     }
