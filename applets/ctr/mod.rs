@@ -11,6 +11,7 @@ mod images;
 mod lifecycle;
 mod limits;
 mod list;
+mod load;
 mod lock;
 mod logfile;
 mod logs;
@@ -67,6 +68,8 @@ enum Command {
     Inspect(list::InspectArgs),
     /// Send a signal to containers
     Kill(lifecycle::KillArgs),
+    /// Load images of docker save, or of an OCI layout
+    Load(load::LoadArgs),
     /// Print a container's output
     Logs(logs::Args),
     /// List containers
@@ -83,6 +86,8 @@ enum Command {
     Start(run::StartArgs),
     /// Stop containers
     Stop(lifecycle::StopArgs),
+    /// Give an image a further name
+    Tag(load::TagArgs),
     Version(version::Args),
     /// Wait for containers to end
     Wait(lifecycle::WaitArgs),
@@ -101,6 +106,7 @@ fn dispatch(args: &[OsString]) -> i32 {
         Command::Import(args) => pull::import(&args),
         Command::Inspect(args) => list::inspect(&args),
         Command::Kill(args) => lifecycle::kill(&args),
+        Command::Load(args) => load::load(&args),
         Command::Logs(args) => logs::logs(&args),
         Command::Ps(args) => list::ps(&args),
         Command::Pull(args) => pull::run(&args),
@@ -109,6 +115,7 @@ fn dispatch(args: &[OsString]) -> i32 {
         Command::Run(args) => run::run(&args),
         Command::Start(args) => run::start_existing(&args),
         Command::Stop(args) => lifecycle::stop(&args),
+        Command::Tag(args) => load::tag(&args),
         Command::Version(args) => version::run(&args),
         Command::Wait(args) => lifecycle::wait(&args),
     };

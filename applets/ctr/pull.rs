@@ -89,6 +89,11 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<i32> {
     Ok(0)
 }
 
+/// Tells by lines, or nothing.
+pub fn lines(quiet: bool) -> Box<dyn Progress> {
+    if quiet { Box::new(coracle_image_oci::Silent) } else { Box::new(Lines(Mutex::new(BTreeMap::new()))) }
+}
+
 /// Plain lines, each step of ten per cent once.
 struct Lines(Mutex<BTreeMap<Digest, u64>>);
 

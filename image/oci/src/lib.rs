@@ -8,12 +8,14 @@
 //! - State is files. Whatever is killed at any instruction leaves at most a staging directory that the next one removes.
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod decompress;
 pub mod digest;
 mod error;
 mod fs;
 mod import;
 mod layer;
+mod load;
 pub mod manifest;
 mod pipe;
 pub mod platform;

@@ -114,6 +114,10 @@ impl Store {
         self.root.join("blobs").join(digest.hex())
     }
 
+    pub(crate) fn staging_path(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
     pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
         self.layer_path(diff_id).is_dir()
     }
@@ -205,6 +209,15 @@ impl Store {
         let name = Name { name: reference.to_string(), manifest: manifest.clone() };
         let text = serde_json::to_vec(&name).map_err(|error| Error::invalid("name", error.to_string()))?;
         write_atomic(&self.name_path(&name.name), &text)
+    }
+
+    /// Give an image, found as [`Store::resolve`] does, a further name; the name moves if another image has it.
+    ///
+    /// # Errors
+    /// If there is no such image, or the name cannot be written.
+    pub fn tag(&self, text: &str, name: &Reference) -> Result<()> {
+        let _adding = self.adding()?;
+        self.set_name(name, &self.resolve(text)?.manifest)
     }
 
     fn name_path(&self, name: &str) -> PathBuf {
@@ -303,6 +316,8 @@ impl Store {
             if path.with_file_name(OPAQUE_ROOT).exists() {
                 layers.clear();
             }
+            // Overlayfs refuses to stack a directory twice; of a layer that occurs twice only the upper one can be seen.
+            layers.retain(|lower| *lower != path);
             layers.push(path);
         }
         Ok(layers)

@@ -1,0 +1,71 @@
+//! `ctr load` and `ctr tag`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use coracle_image_oci::{Platform, PullOptions, Reference};
+
+use super::create::store;
+use super::pull::lines;
+
+/// `load`.
+#[derive(clap::Args)]
+pub struct LoadArgs {
+    /// Archive of `docker save`, or OCI layout (folder or archive), plain or compressed; standard input if not given
+    #[arg(short, long)]
+    input: Option<PathBuf>,
+
+    /// Print the images' names only
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Platform, as linux/arm64/v8
+    #[arg(long)]
+    platform: Option<Platform>,
+}
+
+/// `tag`.
+#[derive(clap::Args)]
+pub struct TagArgs {
+    /// Image, by name or id
+    image: String,
+
+    /// The further name
+    name: Reference,
+}
+
+/// Load images.
+pub fn load(args: &LoadArgs) -> anyhow::Result<i32> {
+    let store = store()?;
+    let mut options = PullOptions::default();
+    if let Some(platform) = &args.platform {
+        options.platform = platform.clone();
+    }
+    let progress = lines(args.quiet);
+    let loaded = match &args.input {
+        Some(folder) if folder.is_dir() => store.load_layout(folder, &options, &*progress),
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+            store.load_archive(file, &options, &*progress)
+        }
+        None => store.load_archive(File::from(io::stdin().as_fd().try_clone_to_owned()?), &options, &*progress),
+    };
+    let mut out = io::stdout().lock();
+    for image in loaded.context("cannot load")? {
+        match image.names().first() {
+            Some(name) => writeln!(out, "Loaded image: {}", name.familiar())?,
+            None => writeln!(out, "Loaded image ID: {}", image.id())?,
+        }
+    }
+    Ok(0)
+}
+
+/// Give an image a further name.
+pub fn tag(args: &TagArgs) -> anyhow::Result<i32> {
+    let store = store()?;
+    store.tag(&args.image, &args.name)?;
+    Ok(0)
+}

@@ -1,0 +1,182 @@
+//! Images from files: `docker save` archives and OCI layouts (image-spec image-layout.md) as a folder or an archive.
+
+use std::fs::File;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::archive::Source;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::layer::Expected;
+use crate::manifest::{self, CONFIG_MAX, Descriptor, Document, MANIFEST_MAX, OCI_CONFIG, OCI_LAYER};
+use crate::progress::{LayerState, Progress};
+use crate::pull::PullOptions;
+use crate::reference::Reference;
+use crate::store::{Image, Store};
+use crate::unpack::Budget;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+struct Loader<'a> {
+    store: &'a Store,
+    source: Source,
+    options: &'a PullOptions,
+    budget: Budget,
+    progress: &'a dyn Progress,
+}
+
+impl Store {
+    /// Load the images of a `docker save` archive or an OCI layout archive, perhaps compressed; it may be a pipe.
+    ///
+    /// # Errors
+    /// If it is neither, is damaged, or holds what is refused.
+    pub fn load_archive(&self, input: File, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
+        let _lock = self.adding()?;
+        let source = Source::tar(input, &self.staging_path(), options.limits.bytes)?;
+        self.load_source(source, options, progress)
+    }
+
+    /// Load the images of an OCI layout folder.
+    ///
+    /// # Errors
+    /// As [`Store::load_archive`].
+    pub fn load_layout(&self, folder: &Path, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
+        let _lock = self.adding()?;
+        self.load_source(Source::Folder(folder.to_owned()), options, progress)
+    }
+
+    fn load_source(&self, source: Source, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
+        let budget = Budget::new(options.limits, &self.staging_path())?;
+        let loader = Loader { store: self, source, options, budget, progress };
+        if let Some(saved) = loader.source.read("manifest.json", MANIFEST_MAX)? {
+            return loader.docker(&saved);
+        }
+        match loader.source.read("index.json", MANIFEST_MAX)? {
+            Some(index) => loader.layout(&index),
+            None => {
+                Err(Error::invalid("archive", "it has neither manifest.json (docker save) nor index.json (OCI layout)"))
+            }
+        }
+    }
+
+    /// Keep a configuration and a manifest made for it.
+    fn keep(&self, config: &[u8], layers: &[Descriptor], names: &[Reference]) -> Result<Image> {
+        manifest::parse_config(config, layers.len())?;
+        let config = Descriptor { size: config.len() as u64, ..descriptor(OCI_CONFIG, self.add_blob(config)?) };
+        let digest = self.add_blob(&manifest::write(&config, layers))?;
+        self.name_all(digest, names)
+    }
+
+    /// Give an image its names; one without any is called by its ID so that garbage collection keeps it.
+    fn name_all(&self, digest: Digest, names: &[Reference]) -> Result<Image> {
+        let nameless: Vec<Reference> =
+            if names.is_empty() { vec![format!("localhost/nameless:{}", digest.short()).parse()?] } else { Vec::new() };
+        let all: Vec<&Reference> = names.iter().chain(&nameless).collect();
+        for name in &all {
+            self.set_name(name, &digest)?;
+        }
+        self.resolve(&all.first().map(ToString::to_string).unwrap_or_default())
+    }
+}
+
+fn descriptor(media_type: &str, digest: Digest) -> Descriptor {
+    Descriptor { media_type: media_type.into(), digest, size: 0, platform: None, annotations: None }
+}
+
+impl Loader<'_> {
+    fn docker(&self, saved: &[u8]) -> Result<Vec<Image>> {
+        let bad = |error: serde_json::Error| Error::invalid("manifest.json", error.to_string());
+        let images: Vec<Saved> = serde_json::from_slice(saved).map_err(bad)?;
+        images.iter().map(|image| self.docker_image(image)).collect()
+    }
+
+    fn docker_image(&self, saved: &Saved) -> Result<Image> {
+        let bytes = self.source.need(&saved.config, CONFIG_MAX)?;
+        let (config, diff_ids) = manifest::parse_config(&bytes, saved.layers.len())?;
+        manifest::check_platform(&config, &self.options.platform)?;
+        let names: Vec<Reference> = saved.repo_tags.iter().flatten().map(|tag| tag.parse()).collect::<Result<_>>()?;
+        let mut layers = Vec::new();
+        for (diff_id, name) in diff_ids.into_iter().zip(&saved.layers) {
+            self.layer(&diff_id, name, None)?;
+            let size = self.source.open(name)?.map_or(0, |(_, size)| size);
+            layers.push(Descriptor { size, ..descriptor(OCI_LAYER, diff_id) });
+        }
+        self.store.keep(&bytes, &layers, &names)
+    }
+
+    fn layout(&self, index: &[u8]) -> Result<Vec<Image>> {
+        let Document::Index(index) = manifest::parse(index, None)? else {
+            return Err(Error::invalid("index.json", "it is no index"));
+        };
+        index.manifests.iter().map(|entry| self.layout_image(entry)).collect()
+    }
+
+    fn layout_image(&self, entry: &Descriptor) -> Result<Image> {
+        let mut bytes = self.blob(entry, MANIFEST_MAX)?;
+        let mut document = manifest::parse(&bytes, Some(&entry.media_type))?;
+        if let Document::Index(index) = &document {
+            let chosen = index.select(&self.options.platform)?;
+            bytes = self.blob(chosen, MANIFEST_MAX)?;
+            document = manifest::parse(&bytes, Some(&chosen.media_type))?;
+        }
+        let Document::Manifest(image) = document else {
+            return Err(Error::invalid("index", "it points to another index"));
+        };
+        image.check_is_image()?;
+        let config_bytes = self.blob(&image.config, CONFIG_MAX)?;
+        let (config, diff_ids) = manifest::parse_config(&config_bytes, image.layers.len())?;
+        manifest::check_platform(&config, &self.options.platform)?;
+        for (diff_id, layer) in diff_ids.iter().zip(&image.layers) {
+            self.layer(diff_id, &blob_name(layer), Some(layer))?;
+        }
+        self.store.add_blob(&config_bytes)?;
+        let digest = self.store.add_blob(&bytes)?;
+        self.store.name_all(digest, &layout_name(entry))
+    }
+
+    fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
+        let bytes = self.source.need(&blob_name(descriptor), limit)?;
+        let actual = Digest::of(&bytes);
+        if actual == descriptor.digest {
+            return Ok(bytes);
+        }
+        Err(Error::DigestMismatch { what: blob_name(descriptor), expected: descriptor.digest.clone(), actual })
+    }
+
+    fn layer(&self, diff_id: &Digest, name: &str, blob: Option<&Descriptor>) -> Result<()> {
+        let say = |state: LayerState<'_>| self.progress.layer(diff_id, state);
+        let _lock = self.store.lock_layer(diff_id, || say(LayerState::Waiting))?;
+        if self.store.has_layer(diff_id) {
+            say(LayerState::Present);
+            return Ok(());
+        }
+        let missing = || Error::invalid("archive", format!("layer {name:?} is missing"));
+        let (mut reader, _) = self.source.open(name)?.ok_or_else(missing)?;
+        let expected = blob.map(|blob| Expected { digest: &blob.digest, size: blob.size });
+        self.store.add_layer(&mut *reader, expected, Some(diff_id), self.options.devices, &self.budget)?;
+        say(LayerState::Done);
+        Ok(())
+    }
+}
+
+fn blob_name(descriptor: &Descriptor) -> String {
+    format!("blobs/sha256/{}", descriptor.digest.hex())
+}
+
+/// containerd and Docker write the full name; others only a tag, or a whole reference in the tag's place.
+fn layout_name(entry: &Descriptor) -> Vec<Reference> {
+    let note = |key: &str| entry.annotations.as_ref().and_then(|notes| notes.get(key));
+    let full = note("io.containerd.image.name").and_then(|name| name.parse::<Reference>().ok());
+    let short = || {
+        let name = note("org.opencontainers.image.ref.name")?;
+        if name.contains(['/', ':']) { name.parse().ok() } else { format!("localhost/loaded:{name}").parse().ok() }
+    };
+    full.or_else(short).into_iter().collect()
+}
