@@ -234,8 +234,6 @@ mod tests {
 
     #[test]
     fn words_may_be_shortened() {
-        assert!(
-            abbreviates("a", "address", 1) && abbreviates("ro", "route", 1) && !is_show("ls") && is_show("l")
-        );
+        assert!(abbreviates("a", "address", 1) && abbreviates("ro", "route", 1) && !is_show("ls") && is_show("l"));
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn damaged_files_are_errors() {
         let reference = "a.io/b".parse().unwrap();
-        for bad in ["", "[]", r#"{"auths":{"a.io":{"auth":"***"}}}"#, r#"{"auths":{"a.io":{"auth":"Zm9v"}}}"#] {
+        for bad in ["", "[1]", r#"{"auths":{"a.io":{"auth":"***"}}}"#, r#"{"auths":{"a.io":{"auth":"Zm9v"}}}"#] {
             assert!(in_file(bad.as_bytes(), Path::new("x"), &reference).is_err(), "{bad}");
         }
     }

@@ -66,8 +66,9 @@ impl Overrides {
         }
         if let Some(path) = self.path.take().or(self.gnu_path.take()) {
             entry.path = path;
-            if entry.kind == Kind::File && matches!(header.typeflag(), b'0' | 0) && entry.path.ends_with(b"/") {
-                entry.kind = Kind::Directory;
+            // The header's own name is a part of the long one, and may have been cut at a slash.
+            if matches!(header.typeflag(), b'0' | 0) {
+                entry.kind = if entry.path.ends_with(b"/") { Kind::Directory } else { Kind::File };
             }
         }
         if let Some(link) = self.link.take().or(self.gnu_link.take()) {

@@ -61,7 +61,7 @@ fn parent_directories_in_names_are_refused() {
 #[test]
 fn hard_links_to_the_outside_are_refused() {
     let error = refused(Layer::new().entry("link", tar::EntryType::Link, "../outside", b""));
-    assert!(error.contains("`..`"), "{error}");
+    assert!(error.contains("hard link to outside the layer"), "{error}");
     let error = refused(Layer::new().entry("link", tar::EntryType::Link, "/etc/shadow", b""));
     assert!(!error.starts_with("accepted"), "{error}");
 }
