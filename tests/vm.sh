@@ -74,7 +74,7 @@ check root-is-immutable 'Read-only file system' '^touch=1$' '^rm=1$' '^again=1$'
 boot signals-to-init "$machine" 'coracle.run="kill -9 1; kill -SEGV 1; kill -KILL 1; sleep 1; echo still here"'
 check signals-to-init '^still here$' '^coracle\.run: exit 0$'
 
-boot applets "$machine" 'coracle.run="coracle --list | while read a; do [ -L /usr/bin/$a ] || echo missing=$a; done; for l in /usr/bin/*; do n=${l##*/}; coracle --list | grep -qx $n || echo extra=$n; done; echo counted"'
+boot applets "$machine" 'coracle.run="coracle --list | while read a; do [ -L /usr/bin/$a ] || echo missing=$a; done; for l in /usr/bin/*; do n=${l##*/}; coracle --list | grep -qxF -- $n || echo extra=$n; done; echo counted"'
 check applets '^counted$' '^extra=coracle$'
 if grep -E '^missing=|^extra=' "$logs/applets.log" | grep -vx 'extra=coracle'; then
 	failed=$((failed + 1))
@@ -112,7 +112,7 @@ echo done
 SCRIPT
 boot containers "${machines[0]}" 'coracle.mount=share:/mnt coracle.run="sh /mnt/containers.sh"' \
 	-fsdev "local,id=share,path=$share,security_model=none" -device virtio-9p-pci,fsdev=share,mount_tag=share
-check containers '^exit=5$' '^memory\.max=67108864 cpu\.max=50000 100000 pids\.max=20$' '^pids\.current=(1[0-9]|20)$' \
+check containers '^exit=5$' '^memory\.max=67108864 cpu\.max=50000 100000 pids\.max=20$' 'Resource temporarily unavailable' '^pids\.current=([0-9]|1[0-9]|20)$' \
 	'^hog=137$' '"OOMKilled": true' '"IPAddress": "10\.88\.' '^left=$' 'No such file' '^done$'
 
 MEMORY=96 boot small-memory "$machine" 'coracle.run="free -m; echo small"'
