@@ -67,10 +67,9 @@ fn configure(device: &str, config: &IpConfig) -> anyhow::Result<Plan> {
 }
 
 fn write_resolv_conf(servers: &[Ipv4Addr]) -> anyhow::Result<()> {
-    let dir = network_dir();
-    fs::create_dir_all(&dir)?;
+    let path = network_dir().with_file_name("resolv.conf");
     let text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    Ok(replace(&dir.join("resolv.conf"), text.as_bytes(), 0o644)?)
+    Ok(replace(&path, text.as_bytes(), 0o644)?)
 }
 
 /// The first interface, in order of names, that has hardware behind it.

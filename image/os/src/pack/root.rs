@@ -79,6 +79,8 @@ pub fn lay_out(root: &Root, dir: &Path) -> Result<(), Error> {
     copy_tree(root.skeleton, dir)?;
     copy(root.certificates, &dir.join("etc/ssl/certs/ca-certificates.crt"), 0o644)?;
     // Where OpenSSL's default looks.
+    // The network is known after the start only: its clients write here.
+    link("/run/coracle/resolv.conf", &dir.join("etc/resolv.conf"))?;
     link("certs/ca-certificates.crt", &dir.join("etc/ssl/cert.pem"))?;
     let release = dir.join("usr/lib/os-release");
     fs::write(&release, os_release(root)).at("write", &release)?;
