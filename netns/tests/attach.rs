@@ -186,14 +186,18 @@ fn udp_is_published() {
         let container = new_namespace();
         let ports = PortMapping::parse_all("5300:53/udp").unwrap();
         let attached = attach(&network, "dns", container.as_fd(), &ports).unwrap();
+        let (bound, wait) = std::sync::mpsc::channel();
         thread::spawn(move || {
             namespace::enter(container.as_fd()).unwrap();
             let socket = UdpSocket::bind((attached.ip, 53)).unwrap();
+            bound.send(()).unwrap();
             let mut buffer = [0; 64];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 socket.send_to(&buffer[..length], from).unwrap();
             }
         });
+        // A packet that comes before the socket is bound is refused at once, and so would be all tries.
+        wait.recv().unwrap();
         let talk = |namespace: &OwnedFd, to: &'static str| {
             let namespace = namespace.try_clone().unwrap();
             thread::spawn(move || {
