@@ -3,7 +3,6 @@
 #   make run                     install what is missing, build, boot the image in QEMU, leave you in its shell
 #   make test                    set up and run everything; the last line is `N passed, N failed, N skipped`
 #   make image [ARCH=] [KERNEL=] build out/ARCH/*; ARCH x86_64 | arm64 (default: this machine's), KERNEL vm | edge
-#   make bench                   ratios against real peers, measured in one run
 #   make lint                    fmt, clippy, cargo deny, direction of dependencies
 #
 # PROFILE=quick builds without link-time optimisation: for boot tests while working.
@@ -16,7 +15,7 @@ PROFILE ?= release
 CACHE := $(or $(CORACLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
 
-.PHONY: run test image bench lint setup setup-test binary kernel kernel-check fuzz clean
+.PHONY: run test image lint setup setup-test binary kernel kernel-check clean
 
 run: setup
 	@$(MAKE) --no-print-directory image
@@ -28,10 +27,6 @@ test: setup-test
 image: setup
 	@$(MAKE) --no-print-directory binary
 	@image/build.sh $(ARCH) $(KERNEL)
-
-bench: setup-test
-	@$(MAKE) --no-print-directory image
-	@tests/bench.sh $(ARCH)
 
 lint:
 	@setup/lint.sh
