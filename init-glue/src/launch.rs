@@ -18,7 +18,8 @@ use crate::{PATH, cgroup, console};
 /// What could not be done, to what.
 pub fn start(unit: &Unit) -> anyhow::Result<i32> {
     let mut command = command_for(unit);
-    command.args(&unit.args).current_dir("/");
+    // Init has every signal blocked; a program that starts so cannot be interrupted or stopped.
+    command.args(&unit.args).current_dir("/").default_signals();
     environment(&mut command);
     // Without its cgroup, a unit runs all the same: a machine that answers is worth more than its accounting.
     if let Ok(procs) = cgroup::of_unit(&unit.name) {

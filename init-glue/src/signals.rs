@@ -23,7 +23,7 @@ pub enum Meaning {
     Nothing,
 }
 
-/// Block every signal. A child gets an empty mask: the standard library resets it.
+/// Block every signal. A child inherits that: `launch` sets it right.
 pub fn block_all() {
     let _ = SigSet::all().thread_block();
 }

@@ -11,6 +11,10 @@ pub trait ChildExt {
     /// The child never runs a line of its program outside the cgroup. See cgroup-v2.rst, "Processes".
     fn cgroup(&mut self, procs: OwnedFd) -> &mut Self;
 
+    /// Unblock all signals in the child and give each its default action; a child inherits its parent's mask otherwise, as
+    /// the standard library leaves it alone.
+    fn default_signals(&mut self) -> &mut Self;
+
     /// Make the child the leader of a new session, see setsid(2).
     fn new_session(&mut self) -> &mut Self;
 
@@ -30,6 +34,15 @@ impl ChildExt for Command {
         };
         // SAFETY: the closure makes one async-signal-safe call and allocates nothing.
         unsafe { self.pre_exec(join) }
+    }
+
+    fn default_signals(&mut self) -> &mut Self {
+        let reset = || {
+            crate::process::reset_signals();
+            Ok(())
+        };
+        // SAFETY: signal(2) and sigprocmask(2) are async-signal-safe and the closure allocates nothing.
+        unsafe { self.pre_exec(reset) }
     }
 
     fn new_session(&mut self) -> &mut Self {
@@ -70,6 +83,15 @@ mod tests {
         let fields = String::from_utf8(output.stdout).unwrap();
         let (pid, session) = fields.trim().split_once(' ').unwrap();
         assert_eq!(pid, session);
+    }
+
+    #[test]
+    fn blocked_signals_are_not_inherited() {
+        nix::sys::signal::SigSet::all().thread_block().unwrap();
+        let output = Command::new("grep").args(["SigBlk", "/proc/self/status"]).default_signals().output();
+        nix::sys::signal::SigSet::all().thread_unblock().unwrap();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(text, "SigBlk:\t0000000000000000\n");
     }
 
     #[test]
