@@ -77,7 +77,11 @@ pub fn mount_shares(shares: &[Share]) {
     for Share { tag, target } in shares {
         let mounted = fs::create_dir_all(target).and_then(|()| mount_share(tag, &target.to_string_lossy()));
         if let Err(error) = mounted {
-            say(&format!("coracle: cannot mount share {tag} on {}: {error}", target.display()));
+            let hint = match error.kind() {
+                io::ErrorKind::ReadOnlyFilesystem => "; the root is read-only, use a folder below /mnt, /run or /var",
+                _ => "",
+            };
+            say(&format!("coracle: cannot mount share {tag} on {}: {error}{hint}", target.display()));
         }
     }
 }

@@ -49,6 +49,8 @@ const MOUNTS: &[Mount] = &[
     api("mqueue", "/dev/mqueue", ""),
     with_flags(api("tmpfs", "/run", "mode=0755"), NO_DEVICES),
     with_flags(api("tmpfs", "/tmp", "mode=1777"), NO_DEVICES),
+    // Where folders to mount on can be made: the root is read-only. Not for data, hence the size.
+    with_flags(api("tmpfs", "/mnt", "mode=0755,size=1m"), NO_DEVICES),
     // nsdelegate: a cgroup namespace is a boundary, a container cannot move processes out of it.
     // memory_recursiveprot: a protected cgroup protects its children without a setting on each.
     api("cgroup2", "/sys/fs/cgroup", "nsdelegate,memory_recursiveprot"),

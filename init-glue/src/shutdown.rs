@@ -241,7 +241,7 @@ fn to_unmount(mountinfo: &str) -> Vec<PathBuf> {
             let (mount, filesystem) = line.split_once(" - ")?;
             let target = unescape(mount.split(' ').nth(4)?);
             let kind = filesystem.split(' ').next()?;
-            let in_memory = kind == "tmpfs" && (target.starts_with("/run") || target.starts_with("/dev"));
+            let in_memory = kind == "tmpfs" && (["/run", "/dev", "/mnt"].iter().any(|dir| target.starts_with(dir)));
             (target != Path::new("/") && !NOTHING_TO_LOSE.contains(&kind) && !in_memory).then_some(target)
         })
         .collect();
