@@ -74,6 +74,9 @@ check root-is-immutable 'Read-only file system' '^touch=1$' '^rm=1$' '^again=1$'
 boot signals-to-init "$machine" 'coracle.run="kill -9 1; kill -SEGV 1; kill -KILL 1; sleep 1; echo still here"'
 check signals-to-init '^still here$' '^coracle\.run: exit 0$'
 
+boot signals-of-units "$machine" 'coracle.run="grep SigBlk /proc/self/status; mkdir /mnt/folder; echo mkdir=$?"'
+check signals-of-units '^SigBlk:[[:space:]]0000000000000000$' '^mkdir=0$'
+
 boot applets "$machine" 'coracle.run="coracle --list | while read a; do [ -L /usr/bin/$a ] || echo missing=$a; done; for l in /usr/bin/*; do n=${l##*/}; coracle --list | grep -qxF -- $n || echo extra=$n; done; echo counted"'
 check applets '^counted$' '^extra=coracle$'
 if grep -E '^missing=|^extra=' "$logs/applets.log" | grep -vx 'extra=coracle'; then
