@@ -140,13 +140,10 @@ impl Store {
         devices: DevicePolicy,
         budget: &Budget,
     ) -> Result<Digest> {
-        let name = unique_name();
-        let staging = self.root.join("staging").join(&name);
+        let staging = self.root.join("staging").join(unique_name());
         let made = self.stage_layer(&staging, source, expected, diff_id, devices, budget);
         if made.is_err() {
-            let parent = open_dir(&self.root.join("staging"))?;
-            let name = CString::new(name).map_err(|_| Error::Archive("its name".into()))?;
-            remove_tree(parent.as_fd(), &name).at("removing", &staging)?;
+            remove_staged(&staging)?;
         }
         made
     }
@@ -182,13 +179,7 @@ impl Store {
         match fs::rename(staging, &target) {
             Ok(()) => sync_dir(&self.root.join("layers")).at("writing to disk", &target)?,
             // Someone else was as fast; what they made has the same digest.
-            Err(_) if self.has_layer(&actual) => {
-                let parent = open_dir(&self.root.join("staging"))?;
-                let name = staging.file_name().map(|name| CString::new(name.as_encoded_bytes()));
-                if let Some(Ok(name)) = name {
-                    remove_tree(parent.as_fd(), &name).at("removing", staging)?;
-                }
-            }
+            Err(_) if self.has_layer(&actual) => remove_staged(staging)?,
             Err(error) => return Err(error).at("moving the finished layer to", &target),
         }
         Ok(actual)
@@ -377,13 +368,17 @@ impl Store {
 
     fn clear_staging(&self) -> Result<()> {
         let path = self.root.join("staging");
-        let parent = open_dir(&path)?;
         for entry in fs::read_dir(&path).at("listing", &path)? {
-            let name = entry.at("listing", &path)?.file_name();
-            if let Ok(name) = CString::new(name.as_encoded_bytes()) {
-                remove_tree(parent.as_fd(), &name).at("removing what was left in", &path)?;
-            }
+            remove_staged(&entry.at("listing", &path)?.path())?;
         }
         Ok(())
     }
+}
+
+/// Remove something of the staging directory, whatever an image has made of it.
+fn remove_staged(path: &Path) -> Result<()> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    // A name that came from the kernel or from this crate has no NUL byte.
+    let Ok(name) = CString::new(name.as_encoded_bytes()) else { return Ok(()) };
+    remove_tree(open_dir(parent)?.as_fd(), &name).at("removing", path)
 }
