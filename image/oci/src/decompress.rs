@@ -168,8 +168,10 @@ mod tests {
     #[test]
     fn damage_is_an_error() {
         let data: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(n) / 5) as u8).collect();
+        // Three bytes are the beginning of gzip, but not yet the magic number of zstd: that is told only from four on.
+        assert!(read(&gzip(&data)[..3]).is_err());
         for whole in [gzip(&data), zstd(&data)] {
-            for cut in [5, 20, whole.len() / 2, whole.len() - 1] {
+            for cut in [4, 5, 20, whole.len() / 2, whole.len() - 1] {
                 assert!(read(&whole[..cut]).is_err(), "cut at {cut}");
             }
             assert!(read(&[&whole[..], b"garbage"].concat()).is_err());

@@ -14,6 +14,7 @@ pub mod digest;
 mod error;
 mod fs;
 mod import;
+mod json;
 mod layer;
 mod load;
 pub mod manifest;

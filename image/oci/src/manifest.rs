@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::platform::Platform;
 
 /// Largest manifest, index or token answer that is read: distribution-spec asks registries to take 4 MiB.
@@ -90,7 +91,7 @@ struct Raw {
 /// # Errors
 /// If it is no JSON of these schemas, could be read as both, or contradicts its type.
 pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Document> {
-    let raw: Raw = serde_json::from_slice(bytes).map_err(|error| bad(error.to_string()))?;
+    let raw: Raw = json::object(bytes).map_err(bad)?;
     if raw.fs_layers.is_some() || raw.schema_version == Some(1) {
         return Err(bad("it is a Docker schema 1 manifest, which is no longer supported; push the image again"));
     }
@@ -180,8 +181,7 @@ impl Index {
 /// If it cannot be read, or does not have one `diff_id` per layer.
 pub fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfiguration, Vec<Digest>)> {
     let what = || "image configuration".to_owned();
-    let config: ImageConfiguration =
-        serde_json::from_slice(bytes).map_err(|error| Error::invalid(what(), error.to_string()))?;
+    let config: ImageConfiguration = json::object(bytes).map_err(|reason| Error::invalid(what(), reason))?;
     if config.rootfs().typ() != "layers" {
         return Err(Error::invalid(what(), format!("rootfs.type is {:?}, not \"layers\"", config.rootfs().typ())));
     }
@@ -292,6 +292,7 @@ mod tests {
             "",
             "null",
             "[]",
+            "[2]",
             "{}",
             r#"{"schemaVersion":2}"#,
             r#"{"schemaVersion":1,"fsLayers":[]}"#,

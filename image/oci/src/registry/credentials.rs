@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::error::{Context, Error, Result};
+use crate::json;
 use crate::reference::{DEFAULT_REGISTRY, Reference};
 
 /// Who to be at a registry.
@@ -99,7 +100,7 @@ fn usual_places() -> Vec<PathBuf> {
 
 fn in_file(text: &[u8], path: &Path, reference: &Reference) -> Result<Option<Credentials>> {
     let what = || format!("auth file {}", path.display());
-    let file: File = serde_json::from_slice(text).map_err(|error| Error::invalid(what(), error.to_string()))?;
+    let file: File = json::object(text).map_err(|reason| Error::invalid(what(), reason))?;
     let mut best: Option<(usize, &Auth)> = None;
     for (key, auth) in &file.auths {
         if let Some(length) = matches(key, reference)
@@ -160,7 +161,7 @@ mod tests {
     #[test]
     fn damaged_files_are_errors() {
         let reference = "a.io/b".parse().unwrap();
-        for bad in ["", "[1]", r#"{"auths":{"a.io":{"auth":"***"}}}"#, r#"{"auths":{"a.io":{"auth":"Zm9v"}}}"#] {
+        for bad in ["", "[]", r#"{"auths":{"a.io":{"auth":"***"}}}"#, r#"{"auths":{"a.io":{"auth":"Zm9v"}}}"#] {
             assert!(in_file(bad.as_bytes(), Path::new("x"), &reference).is_err(), "{bad}");
         }
     }
