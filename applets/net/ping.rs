@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Parser;
+use coracle_netns::checksum::checksum;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -145,7 +146,7 @@ impl Pinger {
         message.extend((0..self.size).map(|n| n as u8));
         if self.target.is_ipv4() {
             // The kernel fills in ICMPv6's, which covers addresses.
-            let sum = checksum(&message);
+            let sum = checksum(&[&message]);
             message[2..4].copy_from_slice(&sum.to_be_bytes());
         }
         rustix::net::send(&self.socket, &message, SendFlags::empty())
@@ -223,22 +224,12 @@ fn summary(out: &mut impl Write, host: &str, sent: u32, times: &[f64], elapsed: 
     Ok(())
 }
 
-/// RFC 1071.
-fn checksum(bytes: &[u8]) -> u16 {
-    let words = bytes.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word.get(1).copied().unwrap_or(0)));
-    let mut sum: u32 = words.sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_checksum_is_that_of_rfc_1071() {
-        assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+        assert_eq!(checksum(&[&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]]), !0xddf2);
     }
 }

@@ -12,6 +12,7 @@
 pub mod address;
 pub mod attachment;
 pub mod bridge;
+pub mod checksum;
 pub mod dhcp;
 mod error;
 pub mod forwarding;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::{CLIENT_PORT, SERVER_PORT};
+use crate::checksum::checksum;
 use crate::link::MacAddress;
 
 /// Ethernet's number for IPv4.
@@ -67,17 +68,6 @@ pub fn parse(frame: &[u8]) -> Option<&[u8]> {
     let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
     let to_us = u16::from_be_bytes([udp[2], udp[3]]) == CLIENT_PORT;
     udp.get(8..length).filter(|_| to_us)
-}
-
-/// RFC 1071, over parts that but for the last have even lengths.
-fn checksum(parts: &[&[u8]]) -> u16 {
-    let words = parts.iter().flat_map(|part| part.chunks(2));
-    let mut sum: u32 =
-        words.map(|word| u32::from(u16::from_be_bytes([word[0], word.get(1).copied().unwrap_or(0)]))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    !(sum as u16)
 }
 
 #[cfg(test)]
