@@ -18,7 +18,7 @@ fn has(program: &str) -> bool {
 /// `None` if this machine cannot.
 fn script(peers: &[&str], text: &str) -> Option<Output> {
     if !nix::unistd::geteuid().is_root() || !peers.iter().all(|peer| has(peer)) {
-        eprintln!("skipped: needs root and {peers:?}");
+        println!("SKIP net: needs root and {peers:?}");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("skipped: needs root");
+        println!("SKIP attach: needs root");
     }
     root
 }
