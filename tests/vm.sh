@@ -71,8 +71,8 @@ check live 'live mode: /var is in RAM' ' on / type erofs \(ro' 'ls -> coracle'
 boot root-is-immutable "$machine" 'coracle.run="touch /x; echo touch=$?; echo x > /usr/bin/ls; rm -f /usr/bin/ls; echo rm=$?; mount -o remount,rw /; touch /x; echo again=$?"'
 check root-is-immutable 'Read-only file system' '^touch=1$' '^rm=1$' '^again=1$'
 
-boot signals-to-init "$machine" 'coracle.run="kill -9 1; kill -SEGV 1; kill -KILL 1; sleep 1; echo still here"'
-check signals-to-init '^still here$' '^coracle\.run: exit 0$'
+boot signals-to-init "$machine" 'coracle.run="kill -9 1; echo kill=$?; kill -SEGV 1; echo segv=$?; kill -KILL 1; sleep 1; echo still here"'
+check signals-to-init '^kill=0$' '^segv=0$' '^still here$' '^coracle\.run: exit 0$'
 
 boot signals-of-units "$machine" 'coracle.run="grep SigBlk /proc/self/status; mkdir /mnt/folder; echo mkdir=$?"'
 check signals-of-units '^SigBlk:[[:space:]]0000000000000000$' '^mkdir=0$'
