@@ -5,7 +5,7 @@
 #   apt-suite.sh --versions SUITE ARCH PACKAGE         print the versions there are, newest first
 #
 # The mirror is the one that the machine already uses (read from its apt sources), so a build behind a local mirror works.
-# On Ubuntu, whose mirrors do not carry Debian suites, CORACLE_DEBIAN_MIRROR names one; the default is Debian's own.
+# On Ubuntu, whose mirrors do not carry Debian suites, CORACLE_DEBIAN_MIRROR must name one (its address, ending in /debian).
 # Lists live in a private directory below the cache; signatures are checked with Debian's archive keyring.
 set -euo pipefail
 versions_only=''
@@ -25,7 +25,11 @@ mirror() {
 	local found
 	found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
 		grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n1 | tr -d ' ' || true)
-	echo "${found:-http://deb.debian.org/debian}"
+	[ -n "$found" ] || {
+		echo "apt-suite: this machine's apt sources name no Debian mirror; set CORACLE_DEBIAN_MIRROR to the address of one" >&2
+		return 1
+	}
+	echo "$found"
 }
 
 [ -r "$keyring" ] || {
@@ -41,9 +45,10 @@ esac
 # One caller at a time may write the lists.
 exec 9>"$root/lock"
 flock 9
+uri=$(mirror)
 cat >"$root/etc/debian.sources" <<SRC
 Types: deb
-URIs: $(mirror)
+URIs: $uri
 Suites: $suites
 Components: main
 Architectures: $arch
