@@ -2,7 +2,7 @@
 # Install what building, running and testing Coracle needs; idempotent, one line per step that does something.
 #
 #   setup.sh build     compilers, packers, QEMU: what `make run` and `make image` need
-#   setup.sh test      the above and the real peers that tests and benchmarks compare with
+#   setup.sh test      the above and the real peers that tests compare with
 #
 # Debian and Ubuntu: packages come from apt, as root or through sudo. Elsewhere it names what is missing and stops.
 set -euo pipefail
@@ -23,9 +23,8 @@ build_packages=(
 [ "$(uname -m)" = aarch64 ] || build_packages+=(gcc-aarch64-linux-gnu)
 [ "$(uname -m)" = x86_64 ] || build_packages+=(gcc-x86-64-linux-gnu)
 test_packages=(
-	busybox-static docker-registry skopeo umoci                  # images and a registry
-	crun runc                                                    # peers of the runtime
-	redis-tools iproute2 nftables procps util-linux udhcpd       # peers of the applets
+	busybox-static docker-registry skopeo umoci                  # tests/peers: images and a registry
+	iproute2 nftables procps util-linux udhcpd dnsmasq-base      # peers of the applets and networks
 	sed grep findutils tar gzip diffutils gawk
 )
 packages=("${build_packages[@]}")
@@ -51,7 +50,6 @@ if [ ${#missing[@]} -gt 0 ]; then
 		root=(sudo)
 	fi
 	say "installing Debian packages: ${missing[*]}"
-	export DEBIAN_FRONTEND=noninteractive
 	apt() { "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" >"$log" 2>&1; }
 	log=$(mktemp)
 	# A registry, redis or DHCP server that a package brings must not start on the host: the tests start their own.
