@@ -18,8 +18,9 @@ esac
 cd "$top"
 . "$here/reproducible.sh"
 sysroot=$(rustc --print sysroot)
-# Where the code was built must not show in what was built.
-flags="--remap-path-prefix=$top=/coracle --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$sysroot=/rust"
+# Where the code was built must not show in what was built. Cargo names the workspace's own files relative to its top; naming that
+# here would make the flags, and so all dependencies, another build in each clone.
+flags="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$sysroot=/rust"
 extra=()
 if [ ! -d "$sysroot/lib/rustlib/$target/lib" ]; then
 	export RUSTC_BOOTSTRAP=1
