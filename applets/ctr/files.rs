@@ -1,34 +1,15 @@
 //! Files that are whole or not there: written beside, then renamed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
-/// Whether a file must survive a power cut, or only a killed process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Synced to disk.
-    Durable,
-    /// Left to the page cache: on tmpfs, or about to be removed.
-    Volatile,
-}
+use coracle_abi::atomic_write;
+pub use coracle_abi::atomic_write::Durability;
 
-/// Replace a file's content atomically. Only the owner of the directory's lock may do this.
+/// Replace a file's content atomically; it is its owner's alone. Only the owner of the directory's lock may do this.
 pub fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    if durability == Durability::Durable {
-        file.sync_all()?;
-    }
-    fs::rename(&temporary, path)?;
-    if durability == Durability::Durable
-        && let Some(parent) = path.parent()
-    {
-        File::open(parent)?.sync_all()?;
-    }
-    Ok(())
+    atomic_write::write(path, content, 0o600, durability)
 }
 
 /// Remove a tree; one that is gone is success.

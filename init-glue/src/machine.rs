@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use coracle_abi::atomic_write::{self, Durability};
 use rustix::mount::MountFlags;
 
 use crate::cmdline::Share;
@@ -95,17 +96,7 @@ fn mount_share(tag: &str, target: &str) -> io::Result<()> {
 
 /// Write a file so that a reader, or the next boot, finds the old or the new content and nothing between.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let temporary = dir.join(name);
-    let mut file = File::create(&temporary)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(dir)?.sync_all()
+    atomic_write::write(path, content, mode, Durability::Durable)
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use coracle_abi::atomic_write::{self, Durability};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -23,16 +24,7 @@ pub(crate) fn unique_name() -> String {
 
 /// Replace the file `path` by one with these bytes; a reader or a crash sees the old or the new, never a part.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let temp = dir.join(format!(".{}.tmp", unique_name()));
-    let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).open(&temp)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temp, path)?;
-        sync_dir(dir)
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&temp))).at("writing", path)
+    atomic_write::write(path, bytes, 0o644, Durability::Durable).at("writing", path)
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {

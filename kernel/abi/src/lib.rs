@@ -1,5 +1,6 @@
 //! System calls that nix and rustix lack; the only room with unsafe code.
 
+pub mod atomic_write;
 pub mod block;
 pub mod child;
 pub mod clone;

@@ -1,10 +1,10 @@
 //! What a lease means for the machine: address, routes, resolv.conf, and a file that says so.
 
 use std::fs;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use coracle_abi::atomic_write::{self, Durability};
 use serde::Serialize;
 
 use super::{INFINITE, Lease};
@@ -124,15 +124,6 @@ fn resolv_conf_text(lease: &Lease) -> String {
 fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent).map_err(|source| Error::file("make", parent, source))?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    let write = || {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        fs::File::open(parent)?.sync_all()
-    };
-    write().map_err(|source| Error::file("write", path, source))
+    let written = atomic_write::write(path, bytes, 0o644, Durability::Durable);
+    written.map_err(|source| Error::file("write", path, source))
 }
