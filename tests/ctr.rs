@@ -114,7 +114,8 @@ fn a_container_is_isolated() {
     let (code, output) =
         engine.run(&[], "echo pid=$$; ps | wc -l; cat /proc/self/status; ls /proc/self/fd; cat /proc/net/dev");
     assert_eq!(code, 0, "{output}");
-    for line in ["pid=1", "NoNewPrivs:\t1", "Seccomp:\t2", "CapInh:\t0000000000000000", "CapEff:\t00000000a00425fb"] {
+    let capabilities = if keeps_device_rules() { "CapEff:\t00000000a80425fb" } else { "CapEff:\t00000000a00425fb" };
+    for line in ["pid=1", "NoNewPrivs:\t1", "Seccomp:\t2", "CapInh:\t0000000000000000", capabilities] {
         assert!(output.contains(line), "no {line:?} in {output}");
     }
     assert!(!output.contains("eth0"));
@@ -127,7 +128,7 @@ fn what_is_read_only_stays_so() {
         "echo x > /proc/sys/kernel/core_pattern",
         "echo x > /proc/sysrq-trigger",
         "mount -t tmpfs x /tmp",
-        "mknod /tmp/disk b 254 0",
+        "mknod /tmp/disk b 254 0 && : < /tmp/disk",
         "test -s /proc/keys",
         "touch /sys/fs/cgroup/x",
         "unshare -r true",
@@ -136,6 +137,39 @@ fn what_is_read_only_stays_so() {
     }
     assert_ne!(engine.run(&["--read-only"], "touch /x").0, 0);
     assert_eq!(engine.run(&[], "touch /x").0, 0);
+}
+
+/// Device rules are a program on the container's cgroup: of cgroup v2, wherever that is mounted.
+fn keeps_device_rules() -> bool {
+    fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - cgroup2 ")
+}
+
+#[test]
+fn devices_are_those_that_were_given() {
+    let Some(engine) = Engine::new() else { return };
+    if !keeps_device_rules() {
+        println!("SKIP devices_are_those_that_were_given: this host has no cgroup v2");
+        return;
+    }
+    for node in ["c 1 11", "c 1 1", "b 7 0", "c 10 229", "c 10 237", "b 254 0"] {
+        let (code, output) = engine.run(&[], &format!("mknod /tmp/x {node} || exit 0; : < /tmp/x"));
+        assert!(code != 0 && output.contains("Operation not permitted"), "{node}: {code} {output}");
+    }
+    assert_eq!(engine.run(&[], "mknod /tmp/null c 1 3 && echo x > /tmp/null && : < /dev/zero").0, 0);
+    assert_eq!(engine.run(&[], "for d in null zero full random urandom; do : < /dev/$d || exit 1; done").0, 0);
+    let given = ["--device", "/dev/fuse:/dev/x:r"];
+    assert_eq!(engine.run(&given, "test -c /dev/x && : < /dev/x"), (0, String::new()));
+    let (code, output) = engine.run(&given, ": > /dev/x");
+    assert!(code != 0 && output.contains("Operation not permitted"), "{code} {output}");
+    assert_eq!(engine.run(&["--device", "/etc/passwd"], "true").0, 125);
+    assert_eq!(engine.run(&["--cap-add", "SYSLOG"], "mknod /tmp/x c 1 11; : < /tmp/x 2>/dev/null").0, 1);
+    // A process that comes later is under the same rules.
+    let name = engine.start("exec sleep 100");
+    let script = "mknod /tmp/x c 10 229 || exit 0; : < /tmp/x";
+    let output = engine.ctr(&["exec", &name, "sh", "-c", script]);
+    assert!(!output.status.success() && text(&output.stderr).contains("Operation not permitted"));
+    engine.ctr(&["rm", "-f", &name]);
+    assert_eq!(engine.leftovers(), (0, vec![]));
 }
 
 #[test]

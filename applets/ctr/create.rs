@@ -170,6 +170,7 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
             readonly_rootfs: options.read_only,
             cap_add: options.cap_add.clone(),
             cap_drop: options.cap_drop.clone(),
+            devices: options.device.clone(),
             memory: options.memory.unwrap_or(0),
             memory_swap: options.memory_swap.unwrap_or(0),
             nano_cpus: options.cpus.map_or(0, coracle_cgroups::units::Cpus::nanos),

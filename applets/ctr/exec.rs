@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use oci_spec::runtime::Process;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -77,14 +78,20 @@ pub fn exec(args: &Args) -> anyhow::Result<i32> {
     };
     let cgroup = limits::open(&id);
     let user = args.user.as_deref().or(Some(record.config.user.as_str())).filter(|user| !user.is_empty());
-    let mut created = runtime::exec(&Exec {
-        target: target.as_fd(),
-        spec: &spec,
-        process: &process,
-        io,
-        cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
-        user,
-    })?;
+    let exec = |process: &Process| {
+        runtime::exec(&Exec {
+            target: target.as_fd(),
+            spec: &spec,
+            process,
+            io,
+            cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
+            user,
+        })
+    };
+    let mut created = match exec(&process) {
+        Err(error) if spec::drop_mknod(&error, &mut process, &record) => exec(&process)?,
+        created => created?,
+    };
     created.ready()?;
     let console = created.take_console();
     let running = created.start()?;

@@ -8,6 +8,7 @@ use clap::{ArgAction, ValueEnum};
 use coracle_cgroups::units::{Cpus, parse_size};
 use coracle_netns::PortMapping;
 
+use super::record::Device;
 use super::{names, signals};
 
 /// Options of a new container.
@@ -101,6 +102,10 @@ pub struct Options {
     /// Take a capability, or ALL
     #[arg(long, value_name = "CAPABILITY", value_parser = super::spec::parse_capability)]
     pub cap_drop: Vec<String>,
+
+    /// Give a device of the host
+    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]", value_parser = parse_device)]
+    pub device: Vec<Device>,
 
     /// Signal that `ctr stop` sends first
     #[arg(long, value_name = "SIGNAL", value_parser = signals::parse)]
@@ -222,6 +227,24 @@ fn parse_volume(text: &str) -> Result<Volume, String> {
     })
 }
 
+fn parse_device(text: &str) -> Result<Device, String> {
+    let is_access = |part: &str| !part.is_empty() && part.chars().all(|letter| "rwm".contains(letter));
+    let parts: Vec<_> = text.split(':').collect();
+    let (host, container, access) = match parts[..] {
+        [host] => (host, host, "rwm"),
+        [host, access] if is_access(access) => (host, host, access),
+        [host, container] => (host, container, "rwm"),
+        [host, container, access] if is_access(access) => (host, container, access),
+        _ => return Err("wanted HOST[:CONTAINER][:rwm]".into()),
+    };
+    for path in [host, container] {
+        if !path.starts_with('/') || normalize(path) == "/" {
+            return Err(format!("{path:?} must be an absolute path of a device"));
+        }
+    }
+    Ok(Device { path_on_host: host.into(), path_in_container: normalize(container), cgroup_permissions: access.into() })
+}
+
 /// An absolute path without `.`, `..` and doubled slashes.
 pub fn normalize(path: &str) -> String {
     let mut parts = Vec::new();
@@ -326,6 +349,23 @@ mod tests {
     }
 
     #[test]
+    fn devices() {
+        let parts = |text| {
+            let device = parse_device(text).unwrap();
+            (device.path_on_host, device.path_in_container, device.cgroup_permissions)
+        };
+        let wanted = |host: &str, container: &str, access: &str| (host.into(), container.into(), access.into());
+        assert_eq!(parts("/dev/fuse"), wanted("/dev/fuse", "/dev/fuse", "rwm"));
+        assert_eq!(parts("/dev/fuse:r"), wanted("/dev/fuse", "/dev/fuse", "r"));
+        assert_eq!(parts("/dev/fuse:/dev/x"), wanted("/dev/fuse", "/dev/x", "rwm"));
+        assert_eq!(parts("/dev/fuse:/dev/x:rw"), wanted("/dev/fuse", "/dev/x", "rw"));
+        for wrong in ["", "fuse", "/dev/fuse:", "/dev/fuse:x", "/dev/fuse:/dev/x:", "/dev/fuse:/dev/x:rwx", "/:/dev/x"]
+        {
+            assert!(parse_device(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn environment_is_replaced_in_place() {
         let image = ["A=1".to_owned(), "B=2".to_owned()];
         let given = ["A=3".to_owned(), "C=x=y".to_owned(), "CORACLE_NO_SUCH_VARIABLE".to_owned()];
@@ -344,6 +384,7 @@ mod tests {
         #[test]
         fn never_panics(text in ".{0,60}") {
             let _ = parse_volume(&text);
+            let _ = parse_device(&text);
             let _ = parse_hostname(&text);
             let _ = set_variable(&mut Vec::new(), &text);
         }

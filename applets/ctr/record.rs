@@ -141,6 +141,8 @@ pub struct HostConfig {
     pub cap_add: Vec<String>,
     /// `--cap-drop`.
     pub cap_drop: Vec<String>,
+    /// `--device`.
+    pub devices: Vec<Device>,
     /// Bytes; 0 is no limit.
     pub memory: u64,
     /// Bytes of memory and swap together; 0 is twice the memory, -1 no limit.
@@ -149,6 +151,18 @@ pub struct HostConfig {
     pub nano_cpus: u64,
     /// Tasks; 0 is no limit.
     pub pids_limit: u64,
+}
+
+/// One of `HostConfig.Devices`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Device {
+    /// Where it is on the host.
+    pub path_on_host: PathBuf,
+    /// Where the container finds it.
+    pub path_in_container: String,
+    /// Letters of `rwm`: read, write, make a node.
+    pub cgroup_permissions: String,
 }
 
 /// Container port (`80/tcp`) to host addresses.

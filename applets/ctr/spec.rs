@@ -1,15 +1,18 @@
 //! From a record to an OCI runtime specification.
 
 use std::collections::HashSet;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::Context;
-use oci_spec::runtime::{Capability, LinuxNamespaceType, Mount, Spec};
+use oci_spec::runtime::{
+    Capability, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Mount, Process, Spec,
+};
 
-use super::record::{MountPoint, Record};
+use super::record::{Device, MountPoint, Record};
 use crate::runtime;
 
-/// The specification of a container.
+/// The specification of a container, but for the devices, which [`add_devices`] adds when it is started.
 pub fn build(record: &Record) -> anyhow::Result<Spec> {
     let mut spec = runtime::default_spec();
     set_process(&mut spec, record)?;
@@ -63,6 +66,67 @@ fn set_process(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
         process.set_capabilities(Some(capabilities));
     }
     Ok(())
+}
+
+/// Put the devices of `--device` into the specification, each as the host has it now.
+pub fn add_devices(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
+    let Some(linux) = spec.linux_mut() else { return Ok(()) };
+    let mut nodes = linux.devices().clone().unwrap_or_default();
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    let mut rules = resources.devices().clone().unwrap_or_default();
+    for wanted in &record.host_config.devices {
+        let device = device(wanted)?;
+        let mut rule = LinuxDeviceCgroup::default();
+        rule.set_allow(true)
+            .set_typ(Some(device.typ()))
+            .set_major(Some(device.major()))
+            .set_minor(Some(device.minor()))
+            .set_access(Some(wanted.cgroup_permissions.clone()));
+        rules.push(rule);
+        nodes.push(device);
+    }
+    resources.set_devices(Some(rules));
+    linux.set_devices(Some(nodes)).set_resources(Some(resources));
+    Ok(())
+}
+
+fn device(wanted: &Device) -> anyhow::Result<LinuxDevice> {
+    let path = &wanted.path_on_host;
+    let meta = std::fs::metadata(path).with_context(|| format!("cannot use the device {}", path.display()))?;
+    let kind = match meta.file_type() {
+        kind if kind.is_char_device() => LinuxDeviceType::C,
+        kind if kind.is_block_device() => LinuxDeviceType::B,
+        _ => anyhow::bail!("{} is no device", path.display()),
+    };
+    let mut device = LinuxDevice::default();
+    device
+        .set_path(wanted.path_in_container.clone().into())
+        .set_typ(kind)
+        .set_major(rustix::fs::major(meta.rdev()).into())
+        .set_minor(rustix::fs::minor(meta.rdev()).into())
+        .set_file_mode(Some(meta.mode() & 0o777))
+        .set_uid(Some(meta.uid()))
+        .set_gid(Some(meta.gid()));
+    Ok(device)
+}
+
+/// Where no device rules can be kept a container does without CAP_MKNOD, unless that was asked for by name. Says whether `error` is
+/// that case and the process has changed.
+pub fn drop_mknod(error: &runtime::Error, process: &mut Process, record: &Record) -> bool {
+    let asked = record.host_config.cap_add.iter().any(|name| name == "MKNOD" || name == "ALL");
+    let Some(mut sets) =
+        process.capabilities().clone().filter(|_| matches!(error, runtime::Error::Devices(_)) && !asked)
+    else {
+        return false;
+    };
+    let without = |set: &Option<HashSet<Capability>>| {
+        set.as_ref().map(|set| set.iter().copied().filter(|&one| one != Capability::Mknod).collect())
+    };
+    let (bounding, permitted, effective) =
+        (without(sets.bounding()), without(sets.permitted()), without(sets.effective()));
+    sets.set_bounding(bounding).set_permitted(permitted).set_effective(effective);
+    process.set_capabilities(Some(sets));
+    true
 }
 
 /// Read a capability's name; `ALL` is one.

@@ -4,14 +4,16 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use coracle_abi::clone::{Child, spawn};
+use oci_spec::runtime::Spec;
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::lock::Lock;
 use super::monitor::{self, Ends, Monitor};
 use super::record::{Live, Record, Status};
+use super::spec::{self, drop_mknod};
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{ENGINE_FAILED, limits, network, paths, reaper, spec, time};
+use super::{ENGINE_FAILED, limits, network, paths, reaper, time};
 use crate::runtime::{self, Io, Launch, Root};
 
 /// What became of a start.
@@ -134,24 +136,29 @@ fn launcher(record: &Record, io: Io<'_>, monitor: &Wire) -> i32 {
 
 fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
     let dir = paths::container(&record.id);
-    let spec = spec::build(record)?;
+    let mut spec = spec::build(record)?;
+    spec::add_devices(&mut spec, record)?;
     let mut record = record.clone();
     record.state = super::record::State { status: Status::Running, started_at: time::now(), ..Default::default() };
     // On record before it is made: whoever finds it without a monitor cleans up.
     record.write()?;
     let cgroup = limits::create(&record.id, &record.host_config)?;
-    let mut created = runtime::create(&Launch {
-        spec: &spec,
-        root: Root::Overlay {
-            lower: &record.layers,
-            upper: &dir.join("upper"),
-            work: &dir.join("work"),
-            target: &dir.join("rootfs"),
-        },
-        io,
-        cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
-        user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
-    })?;
+    let (upper, work, target) = (dir.join("upper"), dir.join("work"), dir.join("rootfs"));
+    let create = |spec: &Spec| {
+        runtime::create(&Launch {
+            spec,
+            root: Root::Overlay { lower: &record.layers, upper: &upper, work: &work, target: &target },
+            io,
+            cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
+            user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
+        })
+    };
+    let mut created = match create(&spec) {
+        Err(error) if spec.process_mut().as_mut().is_some_and(|process| drop_mknod(&error, process, &record)) => {
+            create(&spec)?
+        }
+        created => created?,
+    };
     let pid = i32::try_from(created.pid()).context("the kernel gave a strange process id")?;
     let settings = match network::attach(&record, pid) {
         Ok(settings) => settings,

@@ -1,5 +1,5 @@
 //! What a container gets unless it is told otherwise: Docker's defaults (moby daemon/pkg/oci/defaults.go), with
-//! no_new_privs on and CAP_MKNOD off.
+//! no_new_privs on.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use oci_spec::runtime::{
 /// Search path of a container whose image sets none.
 pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Docker's, but for CAP_MKNOD: device rules are not attached to the cgroup yet, and without them a node is access to the disk.
-const CAPABILITIES: [Capability; 13] = [
+/// Docker's.
+const CAPABILITIES: [Capability; 14] = [
     Capability::Chown,
     Capability::DacOverride,
     Capability::Fowner,
@@ -25,6 +25,7 @@ const CAPABILITIES: [Capability; 13] = [
     Capability::NetBindService,
     Capability::NetRaw,
     Capability::SysChroot,
+    Capability::Mknod,
     Capability::AuditWrite,
     Capability::Setfcap,
 ];

@@ -13,6 +13,12 @@ pub enum Error {
         /// What is wrong with it, and what to write instead.
         why: String,
     },
+    /// The device rules cannot be kept: a container with CAP_MKNOD could open any device.
+    #[error(
+        "cannot attach the device rules to the container's cgroup (needs cgroup v2 and CONFIG_CGROUP_BPF), and they do not hold \
+         without; drop CAP_MKNOD and give devices with all of rwm: {0}"
+    )]
+    Devices(#[source] io::Error),
     /// Set-up failed.
     #[error("cannot {doing}: {source}")]
     Setup {
@@ -46,7 +52,7 @@ impl Error {
         match self {
             Error::NotFound { .. } => 127,
             Error::NotExecutable { .. } => 126,
-            Error::Spec { .. } | Error::Setup { .. } | Error::Vanished => 125,
+            Error::Spec { .. } | Error::Devices(_) | Error::Setup { .. } | Error::Vanished => 125,
         }
     }
 

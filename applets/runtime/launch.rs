@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::capabilities::Capabilities;
 use super::channel::{Channel, Doing, Failure, FailureKind, Step};
+use super::device_cgroup::{DeviceRules, check_attached};
 use super::mounts::{MountPlan, propagation};
 use super::namespaces::{ChildrenInPidNamespace, Namespaces, enter_those_of};
 use super::procfs::{PrivateProc, serves, sysctls};
@@ -31,6 +32,7 @@ const UMASK: u32 = 0o022;
 
 pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     let plan = Plan::new(launch)?;
+    plan.device_rules.attach(launch.cgroup)?;
     let pid = plan.namespaces.pid()?;
     let created = start(plan.namespaces.born, launch.cgroup, &plan.payload, |channel| plan.run(launch, channel));
     drop(pid);
@@ -40,6 +42,7 @@ pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
 pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     let linux = exec.spec.linux().as_ref();
     let payload = Payload::new(exec.process, linux)?;
+    check_attached(exec.cgroup, exec.process)?;
     let pid = ChildrenInPidNamespace::of(exec.target)?;
     let created = start(0, exec.cgroup, &payload, |channel| {
         enter_those_of(exec.target)?;
@@ -91,6 +94,7 @@ struct Plan {
     /// Index in `mounts` of the procfs that serves for writes before it is attached.
     proc: Option<usize>,
     sysctls: Vec<(String, String)>,
+    device_rules: DeviceRules,
     payload: Payload,
 }
 
@@ -105,7 +109,6 @@ impl Plan {
         let empty = std::collections::HashMap::new();
         let sysctls = sysctls(linux.sysctl().as_ref().unwrap_or(&empty), &namespaces)?;
         devices::check(linux.devices().as_deref().unwrap_or_default())?;
-        refuse_open_devices(linux, process)?;
         if spec.hostname().is_some() && !namespaces.has(CloneFlags::CLONE_NEWUTS) {
             return Err(Error::spec("hostname", "the container shares the host's UTS namespace"));
         }
@@ -116,6 +119,7 @@ impl Plan {
             proc: mounts.iter().position(serves),
             mounts: mounts.iter().map(MountPlan::new).collect::<Result<_, _>>()?,
             payload: Payload::new(process, Some(linux))?,
+            device_rules: DeviceRules::plan(linux, process)?,
             namespaces,
             sysctls,
         })
@@ -201,20 +205,6 @@ fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
         Some((what, _)) => Err(Error::spec(what, "this runtime does not support it; leave it out")),
         None => Ok(()),
     }
-}
-
-/// Device rules need a program on the cgroup. Without it the rules hold only where no node can be made.
-fn refuse_open_devices(linux: &Linux, process: &Process) -> Result<(), Error> {
-    let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_ref());
-    let bounding = process.capabilities().as_ref().and_then(|sets| sets.bounding().as_ref());
-    let may_make_nodes = bounding.is_some_and(|set| set.contains(&oci_spec::runtime::Capability::Mknod));
-    if rules.is_some_and(|rules| !rules.is_empty()) && may_make_nodes {
-        return Err(Error::spec(
-            "linux.resources.devices",
-            "device rules are only kept for a container without CAP_MKNOD; drop that capability",
-        ));
-    }
-    Ok(())
 }
 
 fn is_empty(value: &serde_json::Value) -> bool {

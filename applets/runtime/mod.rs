@@ -35,6 +35,7 @@
 mod capabilities;
 mod channel;
 mod defaults;
+mod device_cgroup;
 mod devices;
 mod error;
 mod launch;
@@ -69,7 +70,8 @@ pub struct Launch<'a> {
     pub root: Root<'a>,
     /// The payload's standard streams.
     pub io: Io<'a>,
-    /// Directory of the cgroup (v2) that the payload is born in. `None`: the caller's cgroup.
+    /// Directory of the cgroup (v2) that the payload is born in, and that the device rules are attached to. `None`: the caller's
+    /// cgroup; then the payload must not have CAP_MKNOD.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `USER[:GROUP]` as an image's configuration or `--user` has it, names looked up in the container's own /etc/passwd and
     /// /etc/group. It replaces `process.user`; `HOME` is added to the environment if it is not there. `None`: `process.user`.
@@ -134,7 +136,8 @@ pub struct Exec<'a> {
 /// waits for [`Created::start`].
 ///
 /// # Errors
-/// A specification that cannot be honoured, a caller with more than one thread, or the kernel's refusal to make the process.
+/// A specification that cannot be honoured ([`Error::Devices`]: try again without CAP_MKNOD), a caller with more than one thread, or
+/// the kernel's refusal to make the process.
 pub fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     launch::create(launch)
 }

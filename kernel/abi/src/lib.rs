@@ -2,6 +2,7 @@
 
 pub mod atomic_write;
 pub mod block;
+pub mod bpf;
 pub mod child;
 pub mod clone;
 pub mod mount;
