@@ -14,6 +14,8 @@ PROFILE ?= release
 # Build products are kept outside the tree, so a fresh clone is warm.
 CACHE := $(or $(CORACLE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/coracle)
 export CARGO_TARGET_DIR ?= $(CACHE)/target
+# Where rustup puts cargo, also for a user whose profile does not say so yet.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
 .PHONY: run test image lint setup setup-test binary kernel kernel-check clean
 

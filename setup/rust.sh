@@ -5,27 +5,49 @@
 # compiler's very version, from rustup or from Debian, is put where `cargo -Zbuild-std` looks for it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+. "$here/versions.sh"
 say() { echo "setup: $*" >&2; }
 cd "$here/.."
 cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
 wanted=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 
-if ! command -v cargo >/dev/null || ! rustc --version >/dev/null 2>&1; then
-	if ! command -v rustup >/dev/null; then
-		say "installing rustup from the distribution's packages"
-		root=()
-		[ "$(id -u)" = 0 ] || root=(sudo)
-		"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends -y rustup >/dev/null 2>&1 || {
-			say "no rustup package here; install Rust $wanted (https://rustup.rs), then run make again"
-			exit 1
-		}
-	fi
+# Not a file that a user made: rustup's own installer, of a pinned version and checksum, and no profile of the user's is changed.
+install_rustup() {
+	local machine sum name dir
+	machine=$(uname -m)
+	name=RUSTUP_SHA256_$machine
+	sum=${!name:-}
+	[ -n "$sum" ] || {
+		say "no rustup is pinned for $machine; install Rust $wanted (https://rustup.rs), then run make again"
+		exit 1
+	}
+	say "installing rustup $RUSTUP_VERSION in ${CARGO_HOME:-$HOME/.cargo}"
+	dir=$(mktemp -d)
+	curl -fsSL --retry 3 "https://static.rust-lang.org/rustup/archive/$RUSTUP_VERSION/$machine-unknown-linux-gnu/rustup-init" -o "$dir/rustup-init"
+	echo "$sum  $dir/rustup-init" | sha256sum --quiet -c - || {
+		rm -rf "$dir"
+		say "rustup-init $RUSTUP_VERSION is not what setup/versions.sh pins; nothing was installed"
+		exit 1
+	}
+	chmod 700 "$dir/rustup-init"
+	"$dir/rustup-init" -q -y --no-modify-path --default-toolchain none >"$dir/log" 2>&1 || {
+		tail -n 5 "$dir/log" >&2
+		rm -rf "$dir"
+		say "rustup's installer failed; install Rust $wanted (https://rustup.rs), then run make again"
+		exit 1
+	}
+	rm -rf "$dir"
+}
+
+version() { rustc --version 2>/dev/null | cut -d' ' -f2; }
+if ! command -v cargo >/dev/null || [ "$(version)" != "$wanted" ]; then
+	command -v rustup >/dev/null || install_rustup
 	say "installing Rust $wanted by rustup"
-	rustup toolchain install "$wanted" --profile minimal -c clippy -c rustfmt
+	rustup -q toolchain install "$wanted" --no-self-update --profile minimal -c clippy -c rustfmt
 fi
-have=$(rustc --version | cut -d' ' -f2)
+have=$(version)
 [ "$have" = "$wanted" ] || {
-	say "rustc is $have, rust-toolchain.toml asks for $wanted; use rustup, or install that version"
+	say "rustc is $have, rust-toolchain.toml asks for $wanted; put rustup's cargo first in PATH"
 	exit 1
 }
 

@@ -13,7 +13,7 @@ level=${1:-build}
 say() { echo "setup: $*" >&2; }
 
 build_packages=(
-	ca-certificates debian-archive-keyring python3-venv          # sources and the zig venv
+	ca-certificates curl debian-archive-keyring python3-venv     # sources, rustup and the zig venv
 	gcc make flex bison bc libelf-dev libssl-dev libc6-dev       # kernel
 	cpio xz-utils zstd binutils                                  # kernel, initramfs
 	erofs-utils mtools dosfstools e2fsprogs qemu-utils           # root, ESP, STATE, qcow2
