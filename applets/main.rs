@@ -3,6 +3,7 @@
 //! `coracle APPLET ARGS`, a symlink named after the applet, or, as PID 1, `init`. See `registry.rs` for the table.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod common;
 #[cfg(feature = "coreutils")]
 mod coreutils;

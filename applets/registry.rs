@@ -47,6 +47,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::truth::FALSE,
     &crate::system::free::APPLET,
     &crate::text::grep::APPLET,
+    &crate::archive::gzip::APPLET,
     &crate::system::hostname::APPLET,
     &crate::init::APPLET,
     &crate::net::ip::APPLET,
