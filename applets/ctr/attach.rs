@@ -1,22 +1,67 @@
-//! The foreground client: streams and signals between the caller's terminal and a monitor.
+//! The foreground client, of `ctr run` and `ctr attach`: streams and signals between the caller's terminal and a monitor.
 
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, bail};
+use clap::ArgAction;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::keys::{self, Keys, Watch};
+use super::record::{self, Record};
 use super::wire::{self, CHUNK, Kind, Packet, Wire};
+use super::{lifecycle, reaper};
 
 /// Signals that go on to the payload.
 const PROXIED: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
-/// Docker's default keys for leaving a terminal: ctrl-p ctrl-q.
-const DETACH: [u8; 2] = [0x10, 0x11];
+
+/// How to follow a container.
+#[derive(clap::Args)]
+pub struct Manner {
+    /// Keys that leave the container's terminal while it runs on
+    #[arg(long, value_name = "KEYS", default_value = keys::DEFAULT, value_parser = keys::parse)]
+    detach_keys: Keys,
+
+    /// Pass signals on to the container; false: they end ctr
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set, num_args = 0..=1,
+          default_missing_value = "true", require_equals = true)]
+    sig_proxy: bool,
+}
+
+/// `attach`.
+#[derive(clap::Args)]
+pub struct AttachArgs {
+    #[command(flatten)]
+    manner: Manner,
+
+    /// Do not pass standard input on
+    #[arg(long)]
+    no_stdin: bool,
+
+    /// Container, by name or id
+    container: String,
+}
+
+/// Follow a container that runs; its exit status.
+pub fn attach(args: &AttachArgs) -> anyhow::Result<i32> {
+    let id = record::resolve(&args.container)?;
+    reaper::sweep(&id)?;
+    let Some(wire) = lifecycle::connect(&id)? else {
+        bail!("container {} is not running; `ctr start -a` starts it", args.container)
+    };
+    let config = Record::read(&id)?.config;
+    wire.send(Kind::Attach, &[])?;
+    if let (true, Some((rows, columns))) = (config.tty, terminal_size()) {
+        // Another size first: a change is what makes full-screen programs paint themselves anew.
+        wire.send(Kind::Size, &wire::size(rows.saturating_add(1), columns))?;
+    }
+    follow(&wire, &args.manner, config.open_stdin && !args.no_stdin, config.tty)
+}
 
 /// Rows and columns of the caller's terminal.
 pub fn terminal_size() -> Option<(u16, u16)> {
@@ -58,13 +103,12 @@ pub fn signals() -> anyhow::Result<SignalFd> {
 }
 
 /// Follow a started container to its end; gives its exit status, 0 if the user left it by the detach keys.
-pub fn follow(wire: &Wire, interactive: bool, tty: bool) -> anyhow::Result<i32> {
+pub fn follow(wire: &Wire, manner: &Manner, interactive: bool, tty: bool) -> anyhow::Result<i32> {
     let signals = signals()?;
     let _raw = if tty && interactive { Some(Raw::enter()?) } else { None };
-    let mut session = Session { wire, signals: &signals, input: interactive, tty, held: false };
-    if tty {
-        session.send_size();
-    }
+    let leave = tty.then(|| Watch::new(manner.detach_keys.clone()));
+    let mut session = Session { wire, signals: &signals, input: interactive, leave, sig_proxy: manner.sig_proxy };
+    session.send_size();
     session.run()
 }
 
@@ -73,9 +117,9 @@ struct Session<'a> {
     signals: &'a SignalFd,
     /// Standard input is still read.
     input: bool,
-    tty: bool,
-    /// The first of the detach keys came last.
-    held: bool,
+    /// The container has a terminal, which these keys leave.
+    leave: Option<Watch>,
+    sig_proxy: bool,
 }
 
 impl Session<'_> {
@@ -83,8 +127,10 @@ impl Session<'_> {
         let mut buffer = [0; CHUNK];
         loop {
             let ready = self.wait()?;
-            if ready[1] {
-                self.pass_signals();
+            if ready[1]
+                && let Some(signal) = self.take_signals()
+            {
+                return Ok(128 + signal);
             }
             if ready[2] && self.read_input()? {
                 return Ok(0);
@@ -122,20 +168,24 @@ impl Session<'_> {
         }
     }
 
-    fn pass_signals(&self) {
+    /// Pass signals on; gives one that is to end this client.
+    fn take_signals(&self) -> Option<i32> {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let signal = i32::try_from(info.ssi_signo).unwrap_or(0);
             if signal == Signal::SIGWINCH as i32 {
                 self.send_size();
-            } else {
+            } else if self.sig_proxy {
                 // A monitor that is gone is noticed when reading.
                 let _ = self.wire.send(Kind::Signal, &signal.to_le_bytes());
+            } else {
+                return Some(signal);
             }
         }
+        None
     }
 
     fn send_size(&self) {
-        if let (true, Some((rows, columns))) = (self.tty, terminal_size()) {
+        if let (true, Some((rows, columns))) = (self.leave.is_some(), terminal_size()) {
             let _ = self.wire.send(Kind::Size, &wire::size(rows, columns));
         }
     }
@@ -153,26 +203,18 @@ impl Session<'_> {
             let _ = self.wire.send(Kind::CloseInput, &[]);
             return Ok(false);
         }
-        let mut data = Vec::with_capacity(length + 1);
-        for &byte in &buffer[..length] {
-            if self.tty {
-                if self.held && byte == DETACH[1] {
-                    return Ok(true);
-                }
-                if std::mem::take(&mut self.held) {
-                    data.push(DETACH[0]);
-                }
-                if byte == DETACH[0] {
-                    self.held = true;
-                    continue;
-                }
+        let mut data = Vec::with_capacity(length);
+        let left = match &mut self.leave {
+            Some(watch) => watch.take(&buffer[..length], &mut data),
+            None => {
+                data.extend_from_slice(&buffer[..length]);
+                false
             }
-            data.push(byte);
-        }
+        };
         if !data.is_empty() {
             let _ = self.wire.send(Kind::Input, &data);
         }
-        Ok(false)
+        Ok(left)
     }
 }
 

@@ -159,14 +159,31 @@ pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
     Ok(0)
 }
 
+/// Connect to the monitor of a container; `None` if it does not run.
+pub fn connect(id: &str) -> anyhow::Result<Option<Wire>> {
+    let deadline = Instant::now() + RECORDING;
+    loop {
+        if let Ok(wire) = Wire::connect(&paths::live_container(id)) {
+            return Ok(Some(wire));
+        }
+        // A monitor without a socket is about to make it, or to be gone.
+        if let Some(lock) = Lock::try_take(id)? {
+            lock.remove().context("cannot remove the container's volatile files")?;
+            return Ok(None);
+        }
+        ensure!(Instant::now() < deadline, "the container's monitor does not answer");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// Wait for the end and print the exit status.
 pub fn wait(args: &WaitArgs) -> anyhow::Result<i32> {
     for name in &args.containers {
         let id = record::resolve(name)?;
         reaper::sweep(&id)?;
-        let code = match Wire::connect(&paths::live_container(&id)) {
-            Ok(wire) => wait_for(&wire, &id)?,
-            Err(_) => Record::read(&id)?.state.exit_code,
+        let code = match connect(&id)? {
+            Some(wire) => wait_for(&wire, &id)?,
+            None => Record::read(&id)?.state.exit_code,
         };
         writeln!(std::io::stdout(), "{code}")?;
     }

@@ -8,6 +8,7 @@ mod create;
 mod exec;
 mod files;
 mod images;
+mod keys;
 mod lifecycle;
 mod limits;
 mod list;
@@ -56,6 +57,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Follow a container that runs
+    Attach(attach::AttachArgs),
     /// Create a container, not started
     Create(run::CreateArgs),
     /// Run a process in a running container
@@ -100,6 +103,7 @@ fn dispatch(args: &[OsString]) -> i32 {
     };
     let engine = matches!(cli.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
     let result = match cli.command {
+        Command::Attach(args) => attach::attach(&args),
         Command::Create(args) => run::create(&args),
         Command::Exec(args) => exec::exec(&args),
         Command::Images(args) => images::images(&args),

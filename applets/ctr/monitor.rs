@@ -36,6 +36,8 @@ pub struct Ends {
     pub stdout: Option<OwnedFd>,
     /// Reads its standard error.
     pub stderr: Option<OwnedFd>,
+    /// The master of its terminal, which then stands for all three.
+    pub console: Option<OwnedFd>,
 }
 
 /// What a monitor is born with.
@@ -57,9 +59,11 @@ impl Monitor {
         let code = match await_start(&client, &launcher, &from_launcher) {
             Start::Running { pidfd, console } => {
                 drop(from_launcher);
+                // Before the word goes out: who hears it may connect at once.
+                let listener = Listener::bind(&paths::live_container(&id)).ok();
                 let told = client.send(Kind::Started, &[]).is_ok();
                 let first = (told && attached).then_some(client);
-                return supervise(&id, lock, first, &pidfd, ends, console);
+                return supervise(&id, lock, first, listener, &pidfd, Ends { console, ..ends });
             }
             Start::Failed(code) => code,
             Start::Lost => {
@@ -137,12 +141,16 @@ fn report(error: &anyhow::Error) {
 }
 
 /// From the running payload to the record of its end.
-fn supervise(id: &str, lock: Lock, first: Option<Wire>, pidfd: &OwnedFd, ends: Ends, console: Option<OwnedFd>) -> i32 {
-    let dir = paths::live_container(id);
+fn supervise(
+    id: &str,
+    lock: Lock,
+    first: Option<Wire>,
+    listener: Option<Listener>,
+    pidfd: &OwnedFd,
+    ends: Ends,
+) -> i32 {
     let log = Writer::open(&paths::container(id).join("log")).ok();
-    let listener = Listener::bind(&dir).ok();
-    let mut relay =
-        Relay { log, listener, clients: Vec::new(), ends, console, owed: None, input: None, buffer: [0; CHUNK] };
+    let mut relay = Relay { log, listener, clients: Vec::new(), ends, owed: None, input: None, buffer: [0; CHUNK] };
     relay.clients.extend(first.map(|wire| Client { wire, attached: true, owes: false }));
     relay.until_exit(pidfd.as_fd());
     let code = reap(pidfd.as_fd()).unwrap_or(KILLED);
@@ -180,7 +188,6 @@ struct Relay {
     listener: Option<Listener>,
     clients: Vec<Client>,
     ends: Ends,
-    console: Option<OwnedFd>,
     /// The chunk of `buffer` that some client has not taken: kind and length.
     owed: Option<(Kind, usize)>,
     /// Input that the payload has not taken.
@@ -245,7 +252,7 @@ impl Relay {
         if let (Some(fd), true) = (&self.ends.stderr, may_read) {
             add(Source::Stderr, fd.as_fd(), PollFlags::IN);
         }
-        if let Some(fd) = &self.console {
+        if let Some(fd) = &self.ends.console {
             let mut flags = if may_read { PollFlags::IN } else { PollFlags::empty() };
             flags.set(PollFlags::OUT, self.input.is_some());
             if !flags.is_empty() {
@@ -278,7 +285,7 @@ impl Relay {
         let fd = match source {
             Source::Stdout => &self.ends.stdout,
             Source::Stderr => &self.ends.stderr,
-            _ => &self.console,
+            _ => &self.ends.console,
         };
         let Some(fd) = fd else { return };
         match rustix::io::read(fd, &mut self.buffer[..]) {
@@ -305,7 +312,7 @@ impl Relay {
         match source {
             Source::Stdout => self.ends.stdout = None,
             Source::Stderr => self.ends.stderr = None,
-            _ => self.console = None,
+            _ => self.ends.console = None,
         }
     }
 
@@ -376,7 +383,7 @@ impl Relay {
             }
             Kind::CloseInput => self.ends.stdin = None,
             Kind::Size => {
-                if let (Some(console), Some((rows, columns))) = (&self.console, wire::parse_size(body)) {
+                if let (Some(console), Some((rows, columns))) = (&self.ends.console, wire::parse_size(body)) {
                     let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
                     let _ = rustix::termios::tcsetwinsize(console, size);
                 }
@@ -393,7 +400,7 @@ impl Relay {
     /// Give the payload its input, as much as it takes.
     fn feed(&mut self) {
         let Some(mut data) = self.input.take() else { return };
-        let Some(fd) = self.console.as_ref().or(self.ends.stdin.as_ref()) else { return };
+        let Some(fd) = self.ends.console.as_ref().or(self.ends.stdin.as_ref()) else { return };
         match rustix::io::write(fd, &data) {
             Ok(length) if length == data.len() => {}
             Ok(length) => {
@@ -443,7 +450,7 @@ impl Relay {
         let fd = match source {
             Source::Stdout => &self.ends.stdout,
             Source::Stderr => &self.ends.stderr,
-            _ => &self.console,
+            _ => &self.ends.console,
         };
         let Some(fd) = fd else { return false };
         let mut polled = [PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)];

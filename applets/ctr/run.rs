@@ -1,5 +1,6 @@
 //! `ctr run`, `ctr create` and `ctr start`.
 
+use super::attach::Manner;
 use super::lock::Lock;
 use super::options::Options;
 use super::start::{Started, start};
@@ -14,6 +15,9 @@ pub struct RunArgs {
     /// Leave it running and print its id
     #[arg(short, long)]
     detach: bool,
+
+    #[command(flatten)]
+    manner: Manner,
 
     #[command(flatten)]
     options: Options,
@@ -34,6 +38,13 @@ pub struct StartArgs {
     #[arg(short, long)]
     attach: bool,
 
+    /// Also pass standard input on, if the container was made with -i
+    #[arg(short, long)]
+    interactive: bool,
+
+    #[command(flatten)]
+    manner: Manner,
+
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -44,7 +55,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
     runtime::seal_self()?;
     reaper::sweep_live()?;
     let (container, lock) = create::create(&args.options)?;
-    let code = begin(&container, lock, !args.detach)?;
+    let follow = (!args.detach).then_some((&args.manner, container.config.open_stdin));
+    let code = begin(&container, lock, follow)?;
     if args.detach && code == 0 {
         writeln!(std::io::stdout(), "{}", container.id)?;
     }
@@ -62,15 +74,17 @@ pub fn create(args: &CreateArgs) -> anyhow::Result<i32> {
 /// Start containers that do not run.
 pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     runtime::seal_self()?;
-    anyhow::ensure!(!args.attach || args.containers.len() == 1, "--attach takes one container");
+    let attach = args.attach || args.interactive;
+    anyhow::ensure!(!attach || args.containers.len() == 1, "--attach and --interactive take one container");
     let mut worst = 0;
     for name in &args.containers {
         let id = record::resolve(name)?;
         reaper::sweep(&id)?;
         let Some(lock) = Lock::try_take(&id)? else { anyhow::bail!("container {name} is running") };
         let container = record::Record::read(&id)?;
-        let code = begin(&container, lock, args.attach)?;
-        if !args.attach && code == 0 {
+        let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin));
+        let code = begin(&container, lock, follow)?;
+        if !attach && code == 0 {
             writeln!(std::io::stdout(), "{name}")?;
         }
         worst = worst.max(code);
@@ -78,11 +92,13 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     Ok(worst)
 }
 
-fn begin(container: &record::Record, lock: Lock, attached: bool) -> anyhow::Result<i32> {
-    let size = if container.config.tty { attach::terminal_size() } else { None };
-    match start(container, lock, attached, size)? {
-        Started::Failed(code) => Ok(code),
-        Started::Running(wire) if attached => attach::follow(&wire, container.config.open_stdin, container.config.tty),
-        Started::Running(_) => Ok(0),
+/// Start it and follow it in the given manner, with or without standard input.
+fn begin(container: &record::Record, lock: Lock, follow: Option<(&Manner, bool)>) -> anyhow::Result<i32> {
+    let tty = container.config.tty;
+    let size = if tty { attach::terminal_size() } else { None };
+    match (start(container, lock, follow.is_some(), size)?, follow) {
+        (Started::Failed(code), _) => Ok(code),
+        (Started::Running(wire), Some((manner, interactive))) => attach::follow(&wire, manner, interactive, tty),
+        (Started::Running(_), None) => Ok(0),
     }
 }

@@ -71,7 +71,7 @@ impl Streams {
         } else {
             (null, None)
         };
-        let ends = Ends { stdin: to_stdin, stdout: Some(from_stdout), stderr: Some(from_stderr) };
+        let ends = Ends { stdin: to_stdin, stdout: Some(from_stdout), stderr: Some(from_stderr), console: None };
         for end in [&ends.stdin, &ends.stdout, &ends.stderr].into_iter().flatten() {
             non_blocking(end)?;
         }
