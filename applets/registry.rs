@@ -61,6 +61,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::net::ping::APPLET,
     &crate::power::POWEROFF,
     &crate::system::ps::APPLET,
+    &crate::text::sed::APPLET,
     #[cfg(feature = "brush")]
     &crate::sh::APPLET,
     &crate::power::SHUTDOWN,

@@ -6,6 +6,7 @@ mod cases {
     pub mod gzip;
 }
 mod compare;
+mod fixture;
 
 use compare::compare;
 

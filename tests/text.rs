@@ -1,16 +1,22 @@
-//! The text tools against the GNU tools of the host; see `compare`.
+//! The text tools and file finders against tables of what the GNU tools print; see `table`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod cases {
     pub mod grep;
+    pub mod sed;
 }
+mod fixture;
+mod table;
 
-mod compare;
-
-use compare::{Case, compare};
+use table::check;
 
 #[test]
 fn grep() {
-    compare("grep", cases::grep::CASES);
+    check("grep", cases::grep::CASES);
+}
+
+#[test]
+fn sed() {
+    check("sed", cases::sed::CASES);
 }

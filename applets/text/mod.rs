@@ -1,6 +1,17 @@
-//! Text tools and archives: what works on files and streams and needs nothing of the system but files.
+//! Text tools and file finders: what works on files and streams and needs nothing of the system but files.
 
 mod glob;
 pub mod grep;
-#[expect(dead_code, reason = "sed, which is to come, uses the rest")]
 pub mod regex;
+pub mod sed;
+
+use std::io;
+
+/// What the system says of an error, as C programs print it: without Rust's ` (os error N)`.
+pub fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(number) => text.trim_end_matches(&format!(" (os error {number})")).to_owned(),
+        None => text,
+    }
+}

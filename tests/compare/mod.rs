@@ -1,13 +1,13 @@
 //! Our applets against the host's tools: each case is a shell script run twice in fresh copies of one folder, once with our applets
 //! first in PATH and once with the host's; output and status must be the same. A case whose tool the host lacks is skipped and said
 //! so.
-//!
-//! `CORACLE_BIN` names another binary to test than the one just built.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Command, Output};
+
+use crate::fixture::{binary, fixture};
 
 /// One script and the tools that it needs from the host.
 pub type Case = (&'static str, &'static str);
@@ -16,46 +16,6 @@ const TOOLS: &[&str] = &[
     "grep", "egrep", "fgrep", "sed", "find", "xargs", "tar", "gzip", "gunzip", "zcat", "zstd", "unzstd", "zstdcat",
     "diff", "cmp",
 ];
-
-/// The binary under test.
-pub fn binary() -> PathBuf {
-    std::env::var_os("CORACLE_BIN").map_or_else(|| env!("CARGO_BIN_EXE_coracle").into(), PathBuf::from)
-}
-
-/// The files that scripts find in their folder.
-fn fixture(dir: &Path) {
-    let files: &[(&str, &str)] = &[
-        ("words", "apple\nBanana\ncherry pie\n\nfoo bar\nfoobar\nbar foo\nabcabc\naa bb cc\nx.y*z\nlast"),
-        ("numbers", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n"),
-        ("utf8", "häuser\nÄPFEL\nnaïve café\n日本語 text\n"),
-        (
-            "passwd",
-            "root:x:0:0:root:/root:/bin/sh\nbin:x:1:1:bin:/bin:/usr/sbin/nologin\nnobody:x:65534:65534::/:/bin/false\n",
-        ),
-        ("tree/a.txt", "alpha\nfoo\n"),
-        ("tree/b.log", "beta\n"),
-        ("tree/sub/c.txt", "gamma foo\n"),
-        ("tree/sub/deep/d.TXT", "delta\n"),
-        ("tree/empty", ""),
-        ("tree/with space.txt", "space foo\n"),
-        ("tree/.hidden", "hidden foo\n"),
-    ];
-    for (name, text) in files {
-        let path = dir.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    fs::create_dir(dir.join("tree/void")).unwrap();
-    fs::write(dir.join("binary"), b"text\0foo\nfoo\n").unwrap();
-    fs::write(dir.join("tree/big"), vec![b'x'; 5000]).unwrap();
-    fs::set_permissions(dir.join("tree/b.log"), fs::Permissions::from_mode(0o755)).unwrap();
-    symlink("a.txt", dir.join("tree/link")).unwrap();
-    symlink("nowhere", dir.join("tree/broken")).unwrap();
-    symlink("sub", dir.join("tree/dirlink")).unwrap();
-    fs::hard_link(dir.join("tree/a.txt"), dir.join("tree/hard")).unwrap();
-    let old = fs::File::options().write(true).open(dir.join("tree/b.log")).unwrap();
-    old.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(10 * 86400)).unwrap();
-}
 
 fn run(script: &str, path: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();

@@ -17,6 +17,7 @@ use clap::{ArgAction, Parser, ValueEnum};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder};
 
 use super::glob::{Glob, GlobFlags};
+use super::reason;
 use crate::common;
 use crate::registry::{Applet, Dir};
 use lines::LineMatcher;
@@ -313,7 +314,7 @@ impl Grep {
         let meta = match meta {
             Ok(meta) => meta,
             Err(error) => {
-                self.complain(path, &plain(&error));
+                self.complain(path, &reason(&error));
                 return Ok(());
             }
         };
@@ -332,7 +333,7 @@ impl Grep {
             }
             Ok(file) => self.search(searcher, printer, &shown, file),
             Err(error) => {
-                self.complain(path, &plain(&error));
+                self.complain(path, &reason(&error));
                 Ok(())
             }
         }
@@ -362,7 +363,7 @@ impl Grep {
         let mut names: Vec<OsString> = match std::fs::read_dir(path) {
             Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())).collect(),
             Err(error) => {
-                self.complain(path, &plain(&error));
+                self.complain(path, &reason(&error));
                 return Ok(());
             }
         };
@@ -411,7 +412,7 @@ impl Grep {
             Ok(()) => sink.finish(),
             Err(error) if sink.write_failed => Err(error.into()),
             Err(error) => {
-                self.complain(shown, &plain(&error));
+                self.complain(shown, &reason(&error));
                 Ok(())
             }
         }
@@ -421,12 +422,6 @@ impl Grep {
 fn is_special(meta: &Metadata) -> bool {
     let kind = meta.file_type();
     kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device()
-}
-
-/// The system's words without Rust's ` (os error N)`.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// The patterns of -e, -f, or the first operand: one on each line.
