@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use coracle_image_oci::{Platform, PullOptions, Reference};
+use coracle_image_oci::Reference;
 
 use super::create::store;
-use super::pull::lines;
+use super::progress::reporter;
+use super::pull::Content;
 
 /// `load`.
 #[derive(clap::Args)]
@@ -22,9 +23,8 @@ pub struct LoadArgs {
     #[arg(short, long)]
     quiet: bool,
 
-    /// Platform, as linux/arm64/v8
-    #[arg(long)]
-    platform: Option<Platform>,
+    #[command(flatten)]
+    content: Content,
 }
 
 /// `tag`.
@@ -40,11 +40,8 @@ pub struct TagArgs {
 /// Load images.
 pub fn load(args: &LoadArgs) -> anyhow::Result<i32> {
     let store = store()?;
-    let mut options = PullOptions::default();
-    if let Some(platform) = &args.platform {
-        options.platform = platform.clone();
-    }
-    let progress = lines(args.quiet);
+    let options = args.content.options();
+    let progress = reporter(args.quiet);
     let loaded = match &args.input {
         Some(folder) if folder.is_dir() => store.load_layout(folder, &options, &*progress),
         Some(path) => {

@@ -21,6 +21,7 @@ mod names;
 mod network;
 mod options;
 mod paths;
+mod progress;
 mod pull;
 mod reaper;
 mod record;

@@ -1,17 +1,49 @@
 //! `ctr pull` and `ctr import`.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
-use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
-use coracle_image_oci::{
-    Credentials, Digest, Image, LayerState, Limits, Platform, Progress, PullOptions, Reference, Store,
-};
+use coracle_image_oci::{Credentials, DevicePolicy, Image, Platform, PullOptions, Reference, Store};
 
 use super::create::store;
+use super::progress::reporter;
+use coracle_cgroups::units::parse_size;
+
+/// What is let in from an image, wherever it comes from.
+#[derive(clap::Args)]
+pub struct Content {
+    /// Platform, as linux/arm64/v8
+    #[arg(long)]
+    platform: Option<Platform>,
+
+    /// Make the device nodes that layers hold, instead of refusing the image
+    #[arg(long)]
+    allow_devices: bool,
+
+    /// Most bytes that the image may unpack to, or with k, m, g [default: 64g]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_size: Option<u64>,
+}
+
+impl Content {
+    /// The library's options, those about registries left at their defaults.
+    pub fn options(&self) -> PullOptions {
+        let mut options = PullOptions::default();
+        if let Some(platform) = &self.platform {
+            options.platform = platform.clone();
+        }
+        if self.allow_devices {
+            options.devices = DevicePolicy::Create;
+        }
+        if let Some(bytes) = self.max_size {
+            options.limits.bytes = bytes;
+        }
+        options
+    }
+}
 
 /// `pull`.
 #[derive(clap::Args)]
@@ -24,13 +56,24 @@ pub struct PullArgs {
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     tls_verify: bool,
 
-    /// Platform, as linux/arm64/v8
-    #[arg(long)]
-    platform: Option<Platform>,
-
     /// User and password for the registry
     #[arg(long, value_name = "USER:PASSWORD", value_parser = Credentials::parse)]
     creds: Option<Credentials>,
+
+    /// File of credentials, in the form of Docker's config.json, instead of the usual ones
+    #[arg(long, value_name = "FILE")]
+    authfile: Option<PathBuf>,
+
+    /// How often a transfer that failed is tried again
+    #[arg(long, value_name = "TIMES", default_value_t = 5)]
+    retry: u32,
+
+    /// Give up a connection that brings nothing for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    stall_timeout: u64,
+
+    #[command(flatten)]
+    content: Content,
 
     /// Image, as NAME[:TAG][@DIGEST]
     image: String,
@@ -43,6 +86,9 @@ pub struct ImportArgs {
     #[arg(short, long, value_name = "ARG", allow_hyphen_values = true)]
     command: Vec<String>,
 
+    #[command(flatten)]
+    content: Content,
+
     /// Archive of a root file system (tar, plain or compressed), or - for standard input
     file: String,
 
@@ -52,27 +98,29 @@ pub struct ImportArgs {
 
 /// Pull an image.
 pub fn run(args: &PullArgs) -> anyhow::Result<i32> {
-    let mut options = PullOptions::default();
-    options.registry.tls_verify = args.tls_verify;
-    options.registry.credentials = args.creds.clone();
-    if let Some(platform) = &args.platform {
-        options.platform = platform.clone();
-    }
-    let image = if args.quiet {
-        store()?.pull(&args.image.parse()?, &options, &coracle_image_oci::Silent)?
-    } else {
-        pull(&store()?, &args.image, &options)?
-    };
+    let mut options = args.content.options();
+    let registry = &mut options.registry;
+    registry.tls_verify = args.tls_verify;
+    registry.credentials = args.creds.clone();
+    registry.auth_file = args.authfile.clone();
+    registry.retries = args.retry;
+    registry.stall_timeout = Duration::from_secs(args.stall_timeout);
+    let image = fetch(&store()?, &args.image, &options, args.quiet)?;
     writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)
 }
 
-/// Pull with a line on standard error for each step.
+/// Pull for `ctr run`, telling what is done on standard error.
 pub fn pull(store: &Store, image: &str, options: &PullOptions) -> anyhow::Result<Image> {
+    fetch(store, image, options, false)
+}
+
+fn fetch(store: &Store, image: &str, options: &PullOptions, quiet: bool) -> anyhow::Result<Image> {
     let reference: Reference = image.parse()?;
-    eprintln!("Pulling {reference}");
-    let lines = Lines(Mutex::new(BTreeMap::new()));
-    store.pull(&reference, options, &lines).with_context(|| format!("cannot pull {reference}"))
+    if !quiet {
+        eprintln!("Pulling {reference}");
+    }
+    store.pull(&reference, options, &*reporter(quiet)).with_context(|| format!("cannot pull {reference}"))
 }
 
 /// Import an archive.
@@ -83,39 +131,8 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<i32> {
         path => Box::new(File::open(path).with_context(|| format!("cannot open {path}"))?),
     };
     let image = store
-        .import(&mut source, &args.image, &args.command, Limits::default())
+        .import(&mut source, &args.image, &args.command, &args.content.options())
         .with_context(|| format!("cannot import {}", args.file))?;
     writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)
-}
-
-/// Tells by lines, or nothing.
-pub fn lines(quiet: bool) -> Box<dyn Progress> {
-    if quiet { Box::new(coracle_image_oci::Silent) } else { Box::new(Lines(Mutex::new(BTreeMap::new()))) }
-}
-
-/// Plain lines, each step of ten per cent once.
-struct Lines(Mutex<BTreeMap<Digest, u64>>);
-
-impl Progress for Lines {
-    fn layer(&self, layer: &Digest, state: LayerState<'_>) {
-        let short = layer.short();
-        match state {
-            LayerState::Present => eprintln!("{short}: already there"),
-            LayerState::Waiting => eprintln!("{short}: another process fetches it; waiting"),
-            LayerState::Retrying { reason } => eprintln!("{short}: trying again: {reason}"),
-            LayerState::Done => eprintln!("{short}: done"),
-            LayerState::Downloading { done, total } => {
-                let step = (done * 10).checked_div(total).unwrap_or(10);
-                let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if steps.insert(layer.clone(), step) != Some(step) {
-                    eprintln!("{short}: {} of {} KiB", done >> 10, total >> 10);
-                }
-            }
-        }
-    }
-
-    fn note(&self, text: &str) {
-        eprintln!("{text}");
-    }
 }

@@ -62,13 +62,17 @@ impl Source {
         match self {
             Source::Folder(folder) => {
                 let dir = crate::fs::open_dir(folder)?;
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                // A pipe in the folder must not make us wait for its writer.
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
                 let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
                 match rustix::fs::openat2(dir, name, flags, Mode::empty(), resolve) {
                     Ok(fd) => {
                         let file = File::from(fd);
-                        let size = file.metadata().doing(|| format!("reading {name}"))?.len();
-                        Ok(Some((Box::new(file), size)))
+                        let meta = file.metadata().doing(|| format!("reading {name}"))?;
+                        if !meta.is_file() {
+                            return Err(Error::invalid("layout", format!("{name:?} is no regular file")));
+                        }
+                        Ok(Some((Box::new(file), meta.len())))
                     }
                     Err(rustix::io::Errno::NOENT) => Ok(None),
                     Err(error) => Err(error).doing(|| format!("opening {name} in {}", folder.display())),

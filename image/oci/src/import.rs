@@ -5,10 +5,10 @@ use std::io::Read;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::{self, Descriptor, OCI_CONFIG, OCI_LAYER};
-use crate::platform::Platform;
+use crate::pull::PullOptions;
 use crate::reference::Reference;
 use crate::store::{Image, Store};
-use crate::unpack::{Budget, DevicePolicy, Limits};
+use crate::unpack::Budget;
 
 impl Store {
     /// Unpack a tar archive, plain or compressed with gzip or zstd, as an image that runs `command`.
@@ -20,20 +20,23 @@ impl Store {
         source: &mut (dyn Read + Send),
         reference: &Reference,
         command: &[String],
-        limits: Limits,
+        options: &PullOptions,
     ) -> Result<Image> {
         let _adding = self.adding()?;
-        let budget = Budget::new(limits, self.root())?;
+        let budget = Budget::new(options.limits, self.root())?;
         let mut counted = Count { source, bytes: 0 };
-        let diff_id = self.add_layer(&mut counted, None, None, DevicePolicy::Refuse, &budget)?;
+        let diff_id = self.add_layer(&mut counted, None, None, options.devices, &budget)?;
         let size = counted.bytes;
-        let platform = Platform::host();
-        let config = serde_json::json!({
+        let platform = &options.platform;
+        let mut config = serde_json::json!({
             "architecture": platform.architecture, "os": platform.os,
             "config": { "Cmd": command },
             "rootfs": { "type": "layers", "diff_ids": [diff_id.to_string()] },
             "history": [{ "comment": "imported" }],
         });
+        if let Some(variant) = &platform.variant {
+            config["variant"] = variant.as_str().into();
+        }
         let config =
             serde_json::to_vec(&config).map_err(|error| Error::invalid("image configuration", error.to_string()))?;
         let config_digest = self.add_blob(&config)?;

@@ -11,8 +11,9 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
@@ -85,6 +86,7 @@ impl Store {
     /// If the directory cannot be made or locked.
     pub fn open(root: &Path) -> Result<Store> {
         let store = Store { root: root.into() };
+        make_private(root)?;
         for dir in ["blobs", "layers", "names", "staging"] {
             let path = store.root.join(dir);
             fs::create_dir_all(&path).at("creating", &path)?;
@@ -372,6 +374,24 @@ impl Store {
             remove_staged(&entry.at("listing", &path)?.path())?;
         }
         Ok(())
+    }
+}
+
+/// Make the store's directory, if it is not there, and close it to all but its owner: a set-uid program of an image is not
+/// for the host's users (CVE-2021-41103).
+fn make_private(root: &Path) -> Result<()> {
+    if let Some(parent) = root.parent() {
+        fs::create_dir_all(parent).at("creating", parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(root) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let meta = fs::metadata(root).at("reading", root)?;
+            if meta.permissions().mode() & 0o077 == 0 {
+                return Ok(());
+            }
+            fs::set_permissions(root, fs::Permissions::from_mode(0o700)).at("closing to other users", root)
+        }
+        other => other.at("creating", root),
     }
 }
 

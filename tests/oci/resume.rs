@@ -1,0 +1,1 @@
+//! Pulls that are interrupted, and pulls of the same image at the same time.
