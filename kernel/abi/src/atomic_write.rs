@@ -39,6 +39,7 @@ pub struct AtomicFile {
     file: File,
     temporary: PathBuf,
     target: PathBuf,
+    committed: bool,
 }
 
 impl AtomicFile {
@@ -56,7 +57,7 @@ impl AtomicFile {
                 // Left by a killed process that had our number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
-                Ok(file) => return Ok(Self { file, temporary, target: target.to_owned() }),
+                Ok(file) => return Ok(Self { file, temporary, target: target.to_owned(), committed: false }),
             }
         }
     }
@@ -118,11 +119,12 @@ impl AtomicFile {
         })
     }
 
-    fn finish(self, durability: Durability, rename: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    fn finish(mut self, durability: Durability, rename: impl Fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
         if durability == Durability::Durable {
             self.file.sync_all()?;
         }
         rename(&self.temporary, &self.target)?;
+        self.committed = true;
         if durability == Durability::Durable {
             File::open(folder(&self.target))?.sync_all()?;
         }
@@ -142,8 +144,10 @@ impl Write for AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        // After a commit there is none.
-        let _ = fs::remove_file(&self.temporary);
+        // After a commit the name may be another's: a process of another PID namespace can have our number.
+        if !self.committed {
+            let _ = fs::remove_file(&self.temporary);
+        }
     }
 }
 
