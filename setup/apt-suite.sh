@@ -5,7 +5,8 @@
 #   apt-suite.sh --versions SUITE ARCH PACKAGE         print the versions there are, newest first
 #
 # The mirror is the one that the machine already uses (read from its apt sources), so a build behind a local mirror works.
-# On Ubuntu, whose mirrors do not carry Debian suites, CORACLE_DEBIAN_MIRROR must name one (its address, ending in /debian).
+# On Ubuntu, whose mirrors do not carry Debian suites, it is the address that python-apt-common knows for Debian.
+# CORACLE_DEBIAN_MIRROR (an address, ending in /debian) wins over both.
 # Lists live in a private directory below the cache; signatures are checked with Debian's archive keyring.
 set -euo pipefail
 versions_only=''
@@ -25,8 +26,9 @@ mirror() {
 	local found
 	found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.sources /etc/apt/sources.list.d/*.list 2>/dev/null |
 		grep -v '^ *#' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n1 | tr -d ' ' || true)
+	[ -n "$found" ] || found=$(sed -n 's/^BaseURI: *\(.*\/debian\)\/*$/\1/p' /usr/share/python-apt/templates/Debian.info 2>/dev/null | head -n1)
 	[ -n "$found" ] || {
-		echo "apt-suite: this machine's apt sources name no Debian mirror; set CORACLE_DEBIAN_MIRROR to the address of one" >&2
+		echo "apt-suite: neither this machine's apt sources nor python-apt-common name a Debian mirror; set CORACLE_DEBIAN_MIRROR to the address of one" >&2
 		return 1
 	}
 	echo "$found"

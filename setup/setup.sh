@@ -20,6 +20,7 @@ build_packages=(
 	qemu-system-x86 qemu-system-arm qemu-user-static             # virtual machines; the arm64 binary's applet list
 	ovmf qemu-efi-aarch64                                        # firmware
 )
+! grep -qs '^ID=ubuntu' /etc/os-release || build_packages+=(python-apt-common) # tells apt-suite.sh where Debian's packages are
 [ "$(uname -m)" = aarch64 ] || build_packages+=(gcc-aarch64-linux-gnu)
 [ "$(uname -m)" = x86_64 ] || build_packages+=(gcc-x86-64-linux-gnu)
 test_packages=(
