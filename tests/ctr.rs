@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[path = "cases/ctr_terminal.rs"]
 mod terminal;
+#[path = "cases/ctr_volumes.rs"]
+mod volumes;
 
 /// An engine with a state of its own, and an image `busybox` in it.
 struct Engine {
@@ -31,7 +33,10 @@ impl Engine {
             fs::create_dir_all(tree.join(folder)).unwrap();
         }
         fs::copy(busybox, tree.join("bin/busybox")).unwrap();
-        for name in "sh cat echo false id ls mknod mount ps rm sleep stty test touch true unshare wc".split(' ') {
+        for name in
+            "sh cat chmod chown echo false id ln ls mkdir mknod mount ps rm sleep stat stty test touch true unshare wc"
+                .split(' ')
+        {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();
         }
         fs::write(tree.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")

@@ -6,9 +6,9 @@ use anyhow::{Context, bail, ensure};
 use coracle_image_oci::{Image, Store};
 
 use super::lock::Lock;
-use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels};
+use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels, parse_destination};
 use super::record::{Config, HostConfig, MountPoint, Record, claim_name};
-use super::{files, limits, names, network, paths, pull, signals, time};
+use super::{files, limits, names, network, paths, pull, signals, time, volumes};
 
 /// Attempts at finding a free generated name.
 const NAME_ATTEMPTS: u32 = 100;
@@ -24,13 +24,13 @@ pub fn create(options: &Options) -> anyhow::Result<(Record, Lock)> {
     let source = if options.rootfs { Source::directory(options.image())? } else { Source::image(options)? };
     let id = names::new_id()?;
     let dir = paths::container(&id);
-    let record = record(options, &source, &id)?;
+    let mut record = record(options, &source, &id)?;
     limits::check(&record.host_config)?;
     let lock = Lock::try_take(&id).context("cannot lock the container")?.context("the new id is in use")?;
-    let made = make(&dir, record, options.name.as_deref());
-    match made {
-        Ok(record) => Ok((record, lock)),
+    match make(&dir, &mut record, options.name.as_deref()) {
+        Ok(()) => Ok((record, lock)),
         Err(error) => {
+            volumes::remove_of(&record)?;
             files::remove_tree(&dir)?;
             lock.remove()?;
             Err(error)
@@ -38,7 +38,7 @@ pub fn create(options: &Options) -> anyhow::Result<(Record, Lock)> {
     }
 }
 
-fn make(dir: &Path, mut record: Record, name: Option<&str>) -> anyhow::Result<Record> {
+fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<()> {
     for part in ["upper", "work", "rootfs"] {
         let path = dir.join(part);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
@@ -46,7 +46,7 @@ fn make(dir: &Path, mut record: Record, name: Option<&str>) -> anyhow::Result<Re
     // The writable layer's top is the container's /: everyone may look into it.
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir.join("upper"), std::fs::Permissions::from_mode(0o755))?;
-    network::write_files(&record)?;
+    network::write_files(record)?;
     let name = match name {
         Some(name) => {
             ensure!(claim_name(name, &record.id)?, "the name {name:?} is in use; remove or rename that container");
@@ -55,8 +55,8 @@ fn make(dir: &Path, mut record: Record, name: Option<&str>) -> anyhow::Result<Re
         None => free_name(&record.id)?,
     };
     record.name = format!("/{name}");
-    record.write()?;
-    Ok(record)
+    let _volumes = make_sources(&mut record.mounts)?;
+    record.write()
 }
 
 fn free_name(id: &str) -> anyhow::Result<String> {
@@ -80,6 +80,8 @@ struct Source {
     user: String,
     stop_signal: String,
     labels: std::collections::BTreeMap<String, String>,
+    /// Paths of `VOLUME`.
+    volumes: Vec<String>,
 }
 
 impl Source {
@@ -96,6 +98,7 @@ impl Source {
             user: String::new(),
             stop_signal: String::new(),
             labels: Default::default(),
+            volumes: Vec::new(),
         })
     }
 
@@ -113,8 +116,19 @@ impl Source {
             user: config.user().clone().unwrap_or_default(),
             stop_signal: config.stop_signal().clone().unwrap_or_default(),
             labels: config.labels().clone().unwrap_or_default().into_iter().collect(),
+            volumes: volume_paths(config.volumes().as_deref().unwrap_or_default())?,
         })
     }
+}
+
+/// The paths of an image's `VOLUME`, each absolute and free of `..`: what an image says is not to be trusted.
+fn volume_paths(declared: &[String]) -> anyhow::Result<Vec<String>> {
+    let parse =
+        |path: &String| parse_destination(path).map_err(|why| anyhow::anyhow!("the image has a wrong volume: {why}"));
+    let mut all = declared.iter().map(parse).collect::<anyhow::Result<Vec<_>>>()?;
+    all.sort();
+    all.dedup();
+    Ok(all)
 }
 
 fn find(store: &Store, options: &Options) -> anyhow::Result<Image> {
@@ -177,7 +191,7 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
             pids_limit: options.pids_limit.and_then(|limit| u64::try_from(limit).ok()).unwrap_or(0),
             ..HostConfig::default()
         },
-        mounts: mounts(options)?,
+        mounts: mounts(options, source)?,
         config: Config {
             hostname,
             user: options.user.clone().unwrap_or_else(|| source.user.clone()),
@@ -189,6 +203,7 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
             working_dir: options.workdir.clone().unwrap_or_else(|| source.workdir.clone()),
             entrypoint,
             labels: labels(source.labels.clone(), &options.label),
+            volumes: source.volumes.iter().map(|path| (path.clone(), Default::default())).collect(),
             stop_signal: options.stop_signal.map_or_else(|| source.stop_signal.clone(), signals::name),
             ..Config::default()
         },
@@ -197,7 +212,8 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
     })
 }
 
-fn mounts(options: &Options) -> anyhow::Result<Vec<MountPoint>> {
+/// What is to be mounted, nothing of it made yet: `-v`, and an anonymous volume for each path of the image that has none.
+fn mounts(options: &Options, source: &Source) -> anyhow::Result<Vec<MountPoint>> {
     let mut all: Vec<MountPoint> = Vec::new();
     for volume in &options.volume {
         ensure!(
@@ -207,16 +223,8 @@ fn mounts(options: &Options) -> anyhow::Result<Vec<MountPoint>> {
         );
         let (kind, name, source) = match &volume.source {
             Some(path) if is_path(path) => ("bind", String::new(), PathBuf::from(path)),
-            Some(name) => ("volume", name.clone(), paths::volumes().join(name).join("_data")),
-            None => {
-                let name = names::new_id()?;
-                ("volume", name.clone(), paths::volumes().join(name).join("_data"))
-            }
+            name => ("volume", name.clone().unwrap_or_default(), PathBuf::new()),
         };
-        // As Docker does with -v, what is not there is made.
-        std::fs::create_dir_all(&source)
-            .or_else(|error| if source.exists() { Ok(()) } else { Err(error) })
-            .with_context(|| format!("cannot create {}", source.display()))?;
         all.push(MountPoint {
             kind: kind.into(),
             name,
@@ -226,5 +234,52 @@ fn mounts(options: &Options) -> anyhow::Result<Vec<MountPoint>> {
             rw: !volume.read_only,
         });
     }
+    for path in &source.volumes {
+        if !all.iter().any(|mount| mount.destination == *path) {
+            all.push(MountPoint {
+                kind: "volume".into(),
+                destination: path.clone(),
+                rw: true,
+                ..MountPoint::default()
+            });
+        }
+    }
+    // What lies below another comes after it.
+    all.sort_by_key(|mount| mount.destination.split('/').count());
     Ok(all)
+}
+
+/// Make the sources of mounts that are not there, as Docker does with -v. The lock is held until the record names the volumes.
+fn make_sources(mounts: &mut [MountPoint]) -> anyhow::Result<Option<volumes::Lock>> {
+    let lock = if mounts.iter().any(volumes::is_volume) { Some(volumes::lock()?) } else { None };
+    for mount in mounts {
+        match &lock {
+            Some(lock) if volumes::is_volume(mount) => {
+                if mount.name.is_empty() {
+                    (mount.name, mount.source) = volumes::create_anonymous(lock, Default::default())?;
+                } else {
+                    mount.source = volumes::create(lock, &mount.name, Default::default())?;
+                }
+            }
+            _ if mount.source.exists() => {}
+            _ => std::fs::create_dir_all(&mount.source)
+                .with_context(|| format!("cannot create {}", mount.source.display()))?,
+        }
+    }
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn go_2022_0344_volumes_of_an_image_stay_inside() {
+        let paths = |declared: &[&str]| volume_paths(&declared.iter().map(|&path| path.into()).collect::<Vec<_>>());
+        assert_eq!(paths(&["/b/", "/a/./c", "/a/c"]).unwrap(), ["/a/c", "/b"]);
+        assert_eq!(paths(&["/../../etc", "/x/../../root"]).unwrap(), ["/etc", "/root"]);
+        for wrong in ["", "/", "etc", "../etc", "/.."] {
+            assert!(paths(&[wrong]).is_err(), "{wrong}");
+        }
+    }
 }

@@ -16,8 +16,8 @@ pub fn parse(text: &str) -> Result<Keys, String> {
 
 fn key(text: &str) -> Option<u8> {
     match text.as_bytes() {
-        &[key] => Some(key),
-        &[b'c', b't', b'r', b'l', b'-', key @ (b'a'..=b'z' | b'@' | b'['..=b'_')] => Some(key & 0x1f),
+        [key] => Some(*key),
+        [b'c', b't', b'r', b'l', b'-', key @ (b'a'..=b'z' | b'@' | b'['..=b'_')] => Some(key & 0x1f),
         _ => None,
     }
 }

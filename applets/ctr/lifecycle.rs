@@ -10,7 +10,7 @@ use rustix::fd::AsFd;
 use super::lock::Lock;
 use super::record::{self, Live, Record, Status};
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{limits, paths, reaper, signals};
+use super::{limits, paths, reaper, signals, volumes};
 
 /// How long a payload that was killed may take to be recorded as ended.
 const RECORDING: Duration = Duration::from_secs(30);
@@ -45,6 +45,10 @@ pub struct RmArgs {
     /// Kill it if it runs
     #[arg(short, long)]
     force: bool,
+
+    /// Also remove its anonymous volumes
+    #[arg(short, long)]
+    volumes: bool,
 
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
@@ -151,7 +155,11 @@ pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
         // With --rm its monitor has removed it already.
         if paths::container(&id).exists() {
             let Some(lock) = Lock::try_take(&id)? else { bail!("container {name} is being started") };
-            reaper::remove_files(&Record::read(&id)?)?;
+            let record = Record::read(&id)?;
+            if args.volumes {
+                volumes::remove_of(&record)?;
+            }
+            reaper::remove_files(&record)?;
             lock.remove()?;
         }
         writeln!(std::io::stdout(), "{name}")?;

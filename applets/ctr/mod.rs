@@ -31,6 +31,8 @@ mod spec;
 mod start;
 mod time;
 mod version;
+mod volume;
+mod volumes;
 mod wire;
 
 use std::ffi::OsString;
@@ -93,6 +95,8 @@ enum Command {
     /// Give an image a further name
     Tag(load::TagArgs),
     Version(version::Args),
+    /// Manage volumes
+    Volume(volume::Args),
     /// Wait for containers to end
     Wait(lifecycle::WaitArgs),
 }
@@ -122,6 +126,7 @@ fn dispatch(args: &[OsString]) -> i32 {
         Command::Stop(args) => lifecycle::stop(&args),
         Command::Tag(args) => load::tag(&args),
         Command::Version(args) => version::run(&args),
+        Command::Volume(args) => volume::volume(&args),
         Command::Wait(args) => lifecycle::wait(&args),
     };
     let failed_as = |error: &anyhow::Error| error.downcast_ref::<runtime::Error>().map(runtime::Error::exit_code);

@@ -43,8 +43,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
 
-    /// Mount a host directory or a named volume
-    #[arg(short, long, value_name = "SOURCE:PATH[:ro]", value_parser = parse_volume)]
+    /// Mount a host directory or a volume, by its name or a new one; options are ro, rw, nocopy
+    #[arg(short, long, value_name = "[SOURCE:]PATH[:OPTIONS]", value_parser = parse_volume)]
     pub volume: Vec<Volume>,
 
     /// Limit of memory, in bytes or with k, m, g
@@ -200,9 +200,7 @@ fn parse_volume(text: &str) -> Result<Volume, String> {
         [source, destination, mode] => (Some(source), destination, mode),
         _ => return Err("wanted SOURCE:PATH[:OPTIONS]".into()),
     };
-    if !destination.starts_with('/') || normalize(destination) == "/" {
-        return Err(format!("{destination:?} must be an absolute path in the container, and not its root"));
-    }
+    let destination = parse_destination(destination)?;
     if let Some(source) = source
         && !source.starts_with('/')
     {
@@ -215,16 +213,20 @@ fn parse_volume(text: &str) -> Result<Volume, String> {
             "rw" => read_only = false,
             // SELinux labels: there is no SELinux here.
             "z" | "Z" => {}
+            "nocopy" if source.is_none_or(|source| !source.starts_with('/')) => {}
             other => return Err(format!("unknown volume option {other:?}")),
         }
     }
-    Ok(Volume {
-        text: text.into(),
-        source: source.map(Into::into),
-        destination: normalize(destination),
-        mode: mode.into(),
-        read_only,
-    })
+    Ok(Volume { text: text.into(), source: source.map(Into::into), destination, mode: mode.into(), read_only })
+}
+
+/// Where a volume is to be mounted.
+pub fn parse_destination(text: &str) -> Result<String, String> {
+    let path = normalize(text);
+    if !text.starts_with('/') || path == "/" {
+        return Err(format!("{text:?} must be an absolute path in the container, and not its root"));
+    }
+    Ok(path)
 }
 
 fn parse_device(text: &str) -> Result<Device, String> {
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!((bind.source.as_deref(), bind.destination.as_str(), bind.read_only), (Some("/srv"), "/data", true));
         assert_eq!(parse_volume("db:/var//lib/../db").unwrap().destination, "/var/db");
         assert_eq!(parse_volume("/data").unwrap().source, None);
-        for wrong in ["", "a:b", "./x:/y", "../x:/y", "x:/", "x:/..", "a:/b:xx", "a:/b:ro:c", ":/x"] {
+        for wrong in ["", "a:b", "./x:/y", "../x:/y", "x:/", "x:/..", "a:/b:xx", "a:/b:ro:c", ":/x", "/a:/b:nocopy"] {
             assert!(parse_volume(wrong).is_err(), "{wrong}");
         }
     }

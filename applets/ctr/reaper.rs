@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::lock::Lock;
 use super::record::{Live, Record, Status, release_name};
-use super::{files, limits, network, paths, time};
+use super::{files, limits, network, paths, time, volumes};
 
 /// Exit status of a payload that nobody saw end.
 const UNSEEN: i32 = 137;
@@ -20,6 +20,7 @@ pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
     // Both are tried before either counts.
     cgroup.and(network)?;
     if record.host_config.auto_remove {
+        volumes::remove_of(&record)?;
         remove_files(&record)?;
     }
     lock.remove().context("cannot remove the container's volatile files")

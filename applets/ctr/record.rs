@@ -225,6 +225,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Ports that the image names.
     pub exposed_ports: BTreeMap<String, BTreeMap<String, String>>,
+    /// Paths that the image wants volumes on.
+    pub volumes: BTreeMap<String, BTreeMap<String, String>>,
     /// Signal that `stop` sends, empty for SIGTERM.
     pub stop_signal: String,
 }

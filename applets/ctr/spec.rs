@@ -37,8 +37,10 @@ pub fn build(record: &Record) -> anyhow::Result<Spec> {
     }
     spec.set_hostname(Some(record.config.hostname.clone()));
     let mut mounts = spec.mounts().clone().unwrap_or_default();
-    mounts.extend(generated(record));
-    mounts.extend(record.mounts.iter().map(volume));
+    let mut own: Vec<Mount> = generated(record).into_iter().chain(record.mounts.iter().map(volume)).collect();
+    // What lies below another comes after it.
+    own.sort_by_key(|mount| mount.destination().components().count());
+    mounts.extend(own);
     spec.set_mounts(Some(mounts));
     Ok(spec)
 }

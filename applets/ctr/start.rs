@@ -10,11 +10,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::lock::Lock;
 use super::monitor::{self, Ends, Monitor};
-use super::record::{Live, Record, Status};
+use super::record::{Live, MountPoint, Record, Status};
 use super::spec::{self, drop_mknod};
+use super::volumes::is_volume;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
 use super::{ENGINE_FAILED, limits, network, paths, reaper, time};
-use crate::runtime::{self, Io, Launch, Root};
+use crate::runtime::{self, CopyUp, Io, Launch, Root};
 
 /// What became of a start.
 pub enum Started {
@@ -143,6 +144,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     // On record before it is made: whoever finds it without a monitor cleans up.
     record.write()?;
     let cgroup = limits::create(&record.id, &record.host_config)?;
+    let copy_up = copy_up(&record);
     let (upper, work, target) = (dir.join("upper"), dir.join("work"), dir.join("rootfs"));
     let create = |spec: &Spec| {
         runtime::create(&Launch {
@@ -151,6 +153,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
             io,
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
             user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
+            copy_up: &copy_up,
         })
     };
     let mut created = match create(&spec) {
@@ -179,6 +182,15 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     Live { pid, start_time: start_time(pid), network: settings }.write(&record.id)?;
     let running = created.start()?;
     Ok((running.pidfd().try_clone_to_owned()?, console))
+}
+
+/// The volumes that may have to be filled.
+fn copy_up(record: &Record) -> Vec<CopyUp> {
+    let copied = |mount: &&MountPoint| is_volume(mount) && !mount.mode.split(',').any(|option| option == "nocopy");
+    let wanted = record.mounts.iter().filter(copied).map(|mount| {
+        Some(CopyUp { destination: mount.destination.clone().into(), volume: mount.source.parent()?.into() })
+    });
+    wanted.flatten().collect()
 }
 
 /// Field 22 of /proc/PID/stat: clock ticks after boot; 0 if the process is gone.

@@ -23,7 +23,7 @@ use super::rootfs::{Links, Rootfs, Target, is_clean};
 use super::seccomp::{Filter, compile};
 use super::terminal::Terminal;
 use super::user::{self, Ids};
-use super::{Created, Error, Exec, Io, Launch, devices, masks, rlimits};
+use super::{Created, Error, Exec, Io, Launch, copy_up, devices, masks, rlimits};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
@@ -138,6 +138,7 @@ impl Plan {
         }
         let mut masks = masks::Masks::new()?;
         let rootfs = Rootfs::attach(&launch.root)?;
+        launch.copy_up.iter().try_for_each(|volume| copy_up::fill(&rootfs, volume))?;
         self.mount(&rootfs, process)?;
         devices::make(&rootfs, linux.devices().as_deref().unwrap_or_default())?;
         let terminal = self.payload.terminal(launch.io, &rootfs)?;

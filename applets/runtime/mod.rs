@@ -34,6 +34,7 @@
 
 mod capabilities;
 mod channel;
+mod copy_up;
 mod defaults;
 mod device_cgroup;
 mod devices;
@@ -76,6 +77,16 @@ pub struct Launch<'a> {
     /// `USER[:GROUP]` as an image's configuration or `--user` has it, names looked up in the container's own /etc/passwd and
     /// /etc/group. It replaces `process.user`; `HOME` is added to the environment if it is not there. `None`: `process.user`.
     pub user: Option<&'a str>,
+    /// Volumes to fill before they are mounted.
+    pub copy_up: &'a [CopyUp],
+}
+
+/// A volume that takes on what the root has at a path.
+pub struct CopyUp {
+    /// The path in the container.
+    pub destination: PathBuf,
+    /// The volume's directory. What is mounted is `_data` in it; it is filled if a directory `fill.part` lies beside that.
+    pub volume: PathBuf,
 }
 
 /// The root file system of a container.

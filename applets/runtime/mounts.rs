@@ -104,6 +104,9 @@ impl MountPlan {
             plan.add(option).map_err(|why| Error::spec(what(), why))?;
         }
         match &plan.kind {
+            Kind::Bind { .. } if hides_proc(&plan.destination) => {
+                Err(Error::spec(what(), "nothing of the host is mounted over the container's procfs"))
+            }
             Kind::Bind { .. } if mount.source().is_none() => Err(Error::spec(what(), "a bind mount needs a source")),
             Kind::Bind { .. } if !plan.data.is_empty() => {
                 Err(Error::spec(what(), format!("{:?} is no option of a bind mount", plan.data[0].0)))
@@ -237,6 +240,15 @@ impl Attributes {
     }
 }
 
+/// Whether a bind mount would stand for a part of procfs that matters (CVE-2019-16884). The files that lxcfs offers do not.
+fn hides_proc(destination: &Path) -> bool {
+    const HARMLESS: [&str; 8] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+    match destination.strip_prefix("/proc") {
+        Ok(rest) => !HARMLESS.iter().any(|name| rest == Path::new(name)),
+        Err(_) => false,
+    }
+}
+
 /// Propagation by its option, and whether it holds for the mounts below too.
 pub(super) fn propagation(option: &str) -> Option<(Propagation, bool)> {
     let (name, recursive) = match option {
@@ -292,6 +304,8 @@ mod tests {
         assert!(plan("bind", &["size=1m"]).is_err());
         assert!(plan("tmpfs", &["tmpcopyup"]).is_err());
         assert!(plan("bind", &["idmap"]).is_err());
+        assert!(hides_proc(Path::new("/proc")) && hides_proc(Path::new("/proc/self/attr")));
+        assert!(!hides_proc(Path::new("/proc/meminfo")) && !hides_proc(Path::new("/process")));
         let mut mount = Mount::default();
         mount.set_destination("/a/../b".into()).set_typ(Some("tmpfs".into()));
         assert!(MountPlan::new(&mount).is_err());
