@@ -21,6 +21,9 @@ impl Progress for Lines {
             LayerState::Present => eprintln!("{short}: already there"),
             LayerState::Waiting => eprintln!("{short}: another process fetches it; waiting"),
             LayerState::Retrying { reason } => eprintln!("{short}: trying again: {reason}"),
+            LayerState::Resuming { done, total } => {
+                eprintln!("{short}: going on after {} of {} KiB", done >> 10, total >> 10);
+            }
             LayerState::Done => eprintln!("{short}: done"),
             LayerState::Downloading { done, total } => {
                 let step = (done * 10).checked_div(total).unwrap_or(10);

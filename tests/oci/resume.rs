@@ -1,1 +1,196 @@
 //! Pulls that are interrupted, and pulls of the same image at the same time.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::content::{digest, hex, noise};
+use crate::image::Image;
+use crate::place::{Place, names, outcome};
+use crate::registry::{Registry, Reply, Then};
+use crate::tar::Tar;
+
+const SIZE: usize = 4 << 20;
+const HALF: usize = 2 << 20;
+
+fn image() -> Image {
+    Image::new(&[Tar::new().file("a", noise(SIZE)).end()])
+}
+
+/// The first request for the layer brings half of it and then nothing; the others are answered honestly.
+fn stalling_once(image: &Image) -> Registry {
+    let blob = image.layers[0].clone();
+    let count = AtomicUsize::new(0);
+    Registry::with(image, move |request| {
+        let is_layer = request.path.ends_with(&digest(&blob));
+        (is_layer && count.fetch_add(1, Ordering::SeqCst) == 0).then(|| Reply::ok(&blob).cut(HALF).then(Then::Stall))
+    })
+}
+
+/// Wait for something that another process does.
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "never: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn partial(place: &Place, image: &Image) -> std::path::PathBuf {
+    place.images().join("partial").join(hex(&image.layers[0]))
+}
+
+fn start(place: &Place, registry: &Registry) -> Child {
+    let mut command = place.command(&["pull", &registry.name()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Start a pull and kill it when half of the layer is there.
+fn killed_half_way(place: &Place, registry: &Registry, image: &Image) {
+    let mut child = start(place, registry);
+    let file = partial(place, image);
+    until("half of the layer", || fs::metadata(&file).is_ok_and(|meta| meta.len() >= HALF as u64));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+fn pulled(place: &Place, registry: &Registry) {
+    place.accepts(&["pull", "-q", &registry.name()]);
+    assert!(fs::read(place.layer().join("a")).unwrap() == noise(SIZE));
+    assert_eq!(names(&place.images().join("partial")), [""; 0]);
+}
+
+#[test]
+fn a_killed_pull_fetches_only_the_rest() {
+    let (place, image) = (Place::new(), image());
+    let registry = stalling_once(&image);
+    killed_half_way(&place, &registry, &image);
+    pulled(&place, &registry);
+    assert_eq!(registry.ranges(&image.layers[0]), [None, Some(HALF)]);
+}
+
+#[test]
+fn a_pull_that_failed_fetches_only_the_rest() {
+    let (place, image) = (Place::new(), image());
+    let registry = stalling_once(&image);
+    let arguments = ["pull", "--retry", "0", "--stall-timeout", "1", &registry.name()];
+    place.ctr(&arguments).failed(&["timeout"]);
+    assert_eq!(place.kept(), [format!("partial/{}", hex(&image.layers[0]))]);
+    let outcome = place.ctr(&arguments);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert!(outcome.err.contains("going on after 2048 of"), "{}", outcome.err);
+    assert_eq!(registry.ranges(&image.layers[0]), [None, Some(HALF)]);
+}
+
+#[test]
+fn a_damaged_partial_is_fetched_anew() {
+    let (place, image) = (Place::new(), image());
+    let registry = stalling_once(&image);
+    killed_half_way(&place, &registry, &image);
+    let file = partial(&place, &image);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[HALF / 2..].fill(0);
+    fs::write(&file, bytes).unwrap();
+    pulled(&place, &registry);
+    assert_eq!(registry.ranges(&image.layers[0]), [None, Some(HALF), None]);
+}
+
+#[test]
+fn a_partial_that_is_no_beginning() {
+    let (place, image) = (Place::new(), image());
+    let registry = Registry::of(&image);
+    place.accepts(&["images"]);
+    // Longer than the blob: not even asked about.
+    fs::write(partial(&place, &image), noise(2 * SIZE)).unwrap();
+    pulled(&place, &registry);
+    assert_eq!(registry.ranges(&image.layers[0]), [None]);
+    place.accepts(&["rmi", &registry.name()]);
+    // As long as the blob, and nothing of it.
+    fs::write(partial(&place, &image), vec![7; image.layers[0].len()]).unwrap();
+    pulled(&place, &registry);
+    place.accepts(&["rmi", &registry.name()]);
+    // Whole: the registry is not asked again.
+    fs::write(partial(&place, &image), &image.layers[0]).unwrap();
+    pulled(&place, &registry);
+    assert_eq!(registry.ranges(&image.layers[0]), [None, None]);
+}
+
+#[test]
+fn nothing_is_kept_of_a_layer_that_is_refused() {
+    let place = Place::new();
+    let mut image = image();
+    let right = image.layers[0].clone();
+    image.layers[0] = [&right[..SIZE / 2], &noise(right.len() - SIZE / 2)].concat();
+    image.manifest["layers"][0]["digest"] = digest(&right).into();
+    let registry = Registry::with(&image, {
+        let wrong = image.layers[0].clone();
+        move |request| request.path.ends_with(&digest(&right)).then(|| Reply::ok(&wrong).ranged(request))
+    });
+    place.refuses(&["pull", &registry.name()], &["does not match its digest"]);
+}
+
+#[test]
+fn old_partials_are_swept() {
+    let place = Place::new();
+    place.accepts(&["images"]);
+    let folder = place.images().join("partial");
+    for (name, hours) in [("old", 48), ("new", 1)] {
+        let file = fs::File::create(folder.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+    }
+    place.accepts(&["images"]);
+    assert_eq!(names(&folder), ["new"]);
+}
+
+#[test]
+fn two_pulls_at_the_same_time_fetch_once() {
+    let (place, image) = (Place::new(), image());
+    let asked = std::sync::Arc::new(AtomicUsize::new(0));
+    let blob = image.layers[0].clone();
+    let registry = Registry::with(&image, move |request| {
+        if request.path.contains("/manifests/") {
+            asked.fetch_add(1, Ordering::SeqCst);
+        } else if request.path.ends_with(&digest(&blob)) {
+            // Not before the other process is there, too.
+            until("the second process", || asked.load(Ordering::SeqCst) >= 2);
+        }
+        None
+    });
+    let (first, second) = (start(&place, &registry), start(&place, &registry));
+    for child in [first, second] {
+        let outcome = outcome(child.wait_with_output().unwrap());
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    }
+    assert_eq!(registry.ranges(&image.layers[0]), [None], "one of them fetches, the other waits");
+    pulled(&place, &registry);
+}
+
+#[test]
+fn a_pull_takes_over_from_one_that_is_killed() {
+    let (place, image) = (Place::new(), image());
+    let registry = stalling_once(&image);
+    let mut first = start(&place, &registry);
+    let file = partial(&place, &image);
+    until("half of the layer", || fs::metadata(&file).is_ok_and(|meta| meta.len() >= HALF as u64));
+    let mut second = start(&place, &registry);
+    let mut lines = BufReader::new(second.stderr.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("waiting")));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(second.wait().unwrap().success(), "{rest:?}");
+    assert_eq!(registry.ranges(&image.layers[0]), [None, Some(HALF)]);
+    pulled(&place, &registry);
+}
+
+#[test]
+fn what_a_killed_pull_staged_is_removed() {
+    let (place, image) = (Place::new(), image());
+    let registry = stalling_once(&image);
+    killed_half_way(&place, &registry, &image);
+    assert!(place.kept().iter().any(|name| name.starts_with("staging/")));
+    place.accepts(&["images"]);
+    assert_eq!(place.kept(), [format!("partial/{}", hex(&image.layers[0]))]);
+}

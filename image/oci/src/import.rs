@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{self, Descriptor, OCI_CONFIG, OCI_LAYER};
 use crate::pull::PullOptions;
 use crate::reference::Reference;
+use crate::stage::Incoming;
 use crate::store::{Image, Store};
 use crate::unpack::Budget;
 
@@ -25,7 +26,13 @@ impl Store {
         let _adding = self.adding()?;
         let budget = Budget::new(options.limits, self.root())?;
         let mut counted = Count { source, bytes: 0 };
-        let diff_id = self.add_layer(&mut counted, None, None, options.devices, &budget)?;
+        let diff_id = self.add_layer(Incoming {
+            source: &mut counted,
+            expected: None,
+            diff_id: None,
+            devices: options.devices,
+            budget: &budget,
+        })?;
         let size = counted.bytes;
         let platform = &options.platform;
         let mut config = serde_json::json!({

@@ -5,7 +5,8 @@
 //!   while it streams, and a layer's entries are resolved below the layer's directory by descriptors.
 //! - A layer is unpacked once, by the digest of its uncompressed archive, into a directory that overlayfs stacks as it is; it appears
 //!   by a rename when it is complete, and never changes after.
-//! - State is files. Whatever is killed at any instruction leaves at most a staging directory that the next one removes.
+//! - State is files. Whatever is killed at any instruction leaves at most a staging directory that the next one removes, and
+//!   beginnings of layers that the next pull goes on with.
 #![forbid(unsafe_code)]
 
 mod archive;
@@ -18,12 +19,14 @@ mod json;
 mod layer;
 mod load;
 pub mod manifest;
+mod partial;
 mod pipe;
 pub mod platform;
 pub mod progress;
 mod pull;
 pub mod reference;
 pub mod registry;
+mod stage;
 mod store;
 pub mod tarball;
 pub mod unpack;

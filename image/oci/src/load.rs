@@ -13,6 +13,7 @@ use crate::manifest::{self, CONFIG_MAX, Descriptor, Document, MANIFEST_MAX, OCI_
 use crate::progress::{LayerState, Progress};
 use crate::pull::PullOptions;
 use crate::reference::Reference;
+use crate::stage::Incoming;
 use crate::store::{Image, Store};
 use crate::unpack::Budget;
 
@@ -160,7 +161,13 @@ impl Loader<'_> {
         let missing = || Error::invalid("archive", format!("layer {name:?} is missing"));
         let (mut reader, _) = self.source.open(name)?.ok_or_else(missing)?;
         let expected = blob.map(|blob| Expected { digest: &blob.digest, size: blob.size });
-        self.store.add_layer(&mut *reader, expected, Some(diff_id), self.options.devices, &self.budget)?;
+        self.store.add_layer(Incoming {
+            source: &mut *reader,
+            expected,
+            diff_id: Some(diff_id),
+            devices: self.options.devices,
+            budget: &self.budget,
+        })?;
         say(LayerState::Done);
         Ok(())
     }

@@ -9,6 +9,13 @@ pub enum LayerState<'a> {
     Present,
     /// Another process is fetching it; this one waits for it to finish.
     Waiting,
+    /// So much is there from a pull that was interrupted; the rest is fetched.
+    Resuming {
+        /// Bytes that are there.
+        done: u64,
+        /// All bytes.
+        total: u64,
+    },
     /// So many of so many bytes have come, resumed ones included.
     Downloading {
         /// Bytes so far.

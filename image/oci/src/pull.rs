@@ -10,10 +10,12 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layer::Expected;
 use crate::manifest::{self, Descriptor, Document, Manifest};
+use crate::partial::{Partial, Resumed};
 use crate::platform::Platform;
 use crate::progress::{LayerState, Progress};
 use crate::reference::Reference;
 use crate::registry::{BlobReader, Client, RegistryOptions};
+use crate::stage::{Incoming, Staged};
 use crate::store::{Image, Store};
 use crate::unpack::{Budget, DevicePolicy, Limits};
 
@@ -49,7 +51,8 @@ impl Store {
     /// Fetch an image, or what of it is not in the store yet, and give it its name.
     ///
     /// # Errors
-    /// Of the registry, of the image, or of the store; nothing of an image that failed is left, but for layers that are whole.
+    /// Of the registry, of the image, or of the store; nothing of an image that failed is left, but for layers that are whole and,
+    /// if the transport failed, beginnings of layers that a repetition goes on with.
     pub fn pull(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Image> {
         let _adding = self.adding()?;
         let client = Client::new(reference, &options.registry)?;
@@ -126,13 +129,52 @@ impl Job<'_> {
             tell(LayerState::Present);
             return Ok(());
         }
-        let retrying = |error: &Error| tell(LayerState::Retrying { reason: &error.to_string() });
-        let blob = BlobReader::new(self.client, &layer.digest, layer.size, 0, retrying);
-        let mut source = Counted { source: blob, done: 0, told: 0, total: layer.size, tell: &tell };
-        let expected = Expected { digest: &layer.digest, size: layer.size };
-        self.store.add_layer(&mut source, Some(expected), Some(diff_id), self.options.devices, self.budget)?;
+        let mut partial = Partial::open(&self.store.partial_path(), &layer.digest, layer.size, self.budget)?;
+        let kept = partial.as_ref().map_or(0, Partial::length);
+        if kept > 0 {
+            tell(LayerState::Resuming { done: kept, total: layer.size });
+        }
+        let mut staged = self.stage(layer, diff_id, partial.as_mut(), self.budget, &tell);
+        if let Err(error) = &staged
+            && let Some(partial) = partial.as_mut().filter(|_| kept > 0 && !error.is_transient())
+        {
+            // What was kept may be what is wrong: a power cut can leave zeros in it.
+            tell(LayerState::Retrying { reason: "what was kept of an interrupted pull is of no use" });
+            partial.restart()?;
+            let budget = Budget::new(self.options.limits, self.store.root())?;
+            staged = self.stage(layer, diff_id, Some(partial), &budget, &tell);
+        }
+        if let Some(partial) = partial
+            && !(staged.as_ref().is_err_and(Error::is_transient) && partial.length() > 0)
+        {
+            // Before the sync, so that what is not needed is not written.
+            partial.remove();
+        }
+        staged?.publish()?;
         tell(LayerState::Done);
         Ok(())
+    }
+
+    /// Fetch the part of a layer that is not kept, and unpack all of it.
+    fn stage(
+        &self,
+        layer: &Descriptor,
+        diff_id: &Digest,
+        partial: Option<&mut Partial<'_>>,
+        budget: &Budget,
+        tell: &(dyn Fn(LayerState<'_>) + Sync),
+    ) -> Result<Staged<'_>> {
+        let retrying = |error: &Error| tell(LayerState::Retrying { reason: &error.to_string() });
+        let kept = partial.as_ref().map_or(0, |partial| partial.length());
+        let rest = BlobReader::new(self.client, &layer.digest, layer.size, kept, retrying);
+        let source = Resumed::new(partial, rest);
+        self.store.stage_layer(Incoming {
+            source: &mut Counted { source, done: 0, told: 0, total: layer.size, tell },
+            expected: Some(Expected { digest: &layer.digest, size: layer.size }),
+            diff_id: Some(diff_id),
+            devices: self.options.devices,
+            budget,
+        })
     }
 }
 

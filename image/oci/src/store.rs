@@ -6,12 +6,13 @@
 //!   blobs/HEX       manifests and configurations, by digest
 //!   layers/HEX      unpacked layers, by diff_id
 //!   names/HEX       one file per name: the name and the digest of its manifest (HEX is the digest of the name)
+//!   partial/HEX     what came of a layer's blob until a pull was interrupted, by the blob's digest
 //!   staging/        what is being made, or was when its maker was killed
 //! ```
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -21,14 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::fs::{Lock, open_dir, remove_tree, sync_dir, unique_name, write_atomic};
-use crate::layer::{Expected, unpack_stream};
+use crate::fs::{Lock, open_dir, remove_tree, unique_name, write_atomic};
 use crate::manifest::{self, Document};
+use crate::partial;
 use crate::reference::Reference;
-use crate::unpack::{Budget, DevicePolicy};
 
 /// Mark of a layer that hides all below it: an extended attribute cannot say so of overlayfs' topmost directory.
-const OPAQUE_ROOT: &str = "opaque";
+pub(crate) const OPAQUE_ROOT: &str = "opaque";
 
 /// The image store below a directory.
 pub struct Store {
@@ -87,13 +87,14 @@ impl Store {
     pub fn open(root: &Path) -> Result<Store> {
         let store = Store { root: root.into() };
         make_private(root)?;
-        for dir in ["blobs", "layers", "names", "staging"] {
+        for dir in ["blobs", "layers", "names", "partial", "staging"] {
             let path = store.root.join(dir);
             fs::create_dir_all(&path).at("creating", &path)?;
         }
         // Nobody adds anything just now: what is in staging is nobody's.
         if let Some(_alone) = Lock::try_exclusive(&store.lock_path())? {
             store.clear_staging()?;
+            partial::sweep(&store.partial_path())?;
         }
         Ok(store)
     }
@@ -120,6 +121,10 @@ impl Store {
         self.root.join("staging")
     }
 
+    pub(crate) fn partial_path(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
     pub(crate) fn has_layer(&self, diff_id: &Digest) -> bool {
         self.layer_path(diff_id).is_dir()
     }
@@ -131,60 +136,6 @@ impl Store {
     /// Wait until nobody else makes this layer.
     pub(crate) fn lock_layer(&self, digest: &Digest, waiting: impl FnOnce()) -> Result<Lock> {
         Lock::take_transient(&self.root.join("staging").join(format!("{}.lock", digest.hex())), waiting)
-    }
-
-    /// Unpack a stream into the store. `diff_id`: what it must be, if that is known. Gives what it is.
-    pub(crate) fn add_layer(
-        &self,
-        source: &mut (dyn Read + Send),
-        expected: Option<Expected<'_>>,
-        diff_id: Option<&Digest>,
-        devices: DevicePolicy,
-        budget: &Budget,
-    ) -> Result<Digest> {
-        let staging = self.root.join("staging").join(unique_name());
-        let made = self.stage_layer(&staging, source, expected, diff_id, devices, budget);
-        if made.is_err() {
-            remove_staged(&staging)?;
-        }
-        made
-    }
-
-    fn stage_layer(
-        &self,
-        staging: &Path,
-        source: &mut (dyn Read + Send),
-        expected: Option<Expected<'_>>,
-        diff_id: Option<&Digest>,
-        devices: DevicePolicy,
-        budget: &Budget,
-    ) -> Result<Digest> {
-        let diff = staging.join("diff");
-        fs::create_dir_all(&diff).at("creating", &diff)?;
-        let dir = open_dir(&diff)?;
-        // The archive may have no entry for the root itself.
-        rustix::fs::fchmod(&dir, rustix::fs::Mode::from_raw_mode(0o755)).at("setting the mode of", &diff)?;
-        let (actual, report) = unpack_stream(source, expected, dir, devices, budget)?;
-        if let Some(wanted) = diff_id
-            && *wanted != actual
-        {
-            let what = "uncompressed layer".to_owned();
-            return Err(Error::DigestMismatch { what, expected: wanted.clone(), actual });
-        }
-        if report.opaque_root {
-            let mark = staging.join(OPAQUE_ROOT);
-            fs::write(&mark, []).at("writing", &mark)?;
-        }
-        let dir = open_dir(staging)?;
-        rustix::fs::syncfs(&dir).at("writing to disk", staging)?;
-        let target = self.root.join("layers").join(actual.hex());
-        match fs::rename(staging, &target) {
-            Ok(()) => sync_dir(&self.root.join("layers")).at("writing to disk", &target)?,
-            // Someone else was as fast; what they made has the same digest.
-            Err(_) if self.has_layer(&actual) => remove_staged(staging)?,
-            Err(error) => return Err(error).at("moving the finished layer to", &target),
-        }
-        Ok(actual)
     }
 
     /// Keep a manifest or configuration.
@@ -396,7 +347,7 @@ fn make_private(root: &Path) -> Result<()> {
 }
 
 /// Remove something of the staging directory, whatever an image has made of it.
-fn remove_staged(path: &Path) -> Result<()> {
+pub(crate) fn remove_staged(path: &Path) -> Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
     // A name that came from the kernel or from this crate has no NUL byte.
     let Ok(name) = CString::new(name.as_encoded_bytes()) else { return Ok(()) };

@@ -75,12 +75,18 @@ impl Budget {
     }
 
     /// Data that goes to the disk.
-    pub(super) fn write(&self, length: u64) -> Result<()> {
+    pub(crate) fn write(&self, length: u64) -> Result<()> {
         if add(&self.written, length) > self.space {
             let limit = format!("{} bytes (the free space without a reserve of {})", self.space, self.limits.reserve);
             return Err(Error::Limit { what: "the image's size on disk".into(), limit });
         }
         Ok(())
+    }
+
+    /// Data that was removed from the disk.
+    pub(crate) fn give_back(&self, length: u64) {
+        let less = |written: u64| Some(written.saturating_sub(length));
+        let _ = self.written.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Uncompressed archive, headers, padding and what follows its end included: what is not written costs time all the same.
