@@ -3,6 +3,7 @@
 #   make run                     install what is missing, build, boot the image in QEMU, leave you in its shell
 #   make test                    set up and run everything; the last line is `N passed, N failed, N skipped`
 #   make image [ARCH=] [KERNEL=] build out/ARCH/*; ARCH x86_64 | arm64 (default: this machine's), KERNEL vm | edge
+#   make bench [ARCH=]           build the image, measure it against its peers, print DESIGN.md's budgets; out/bench/ARCH.json
 #   make lint                    fmt, clippy, cargo deny, direction of dependencies
 #
 # PROFILE=quick builds without link-time optimisation: for boot tests while working.
@@ -17,7 +18,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where rustup puts cargo, also for a user whose profile does not say so yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: run test image lint setup setup-test binary kernel kernel-check clean
+.PHONY: run test image bench lint setup setup-test setup-bench binary kernel kernel-check clean
 
 run: setup
 	@$(MAKE) --no-print-directory image
@@ -30,6 +31,10 @@ image: setup
 	@$(MAKE) --no-print-directory binary
 	@image/build.sh $(ARCH) $(KERNEL)
 
+bench: setup-bench
+	@$(MAKE) --no-print-directory image CORACLE_SETUP=done
+	@tests/bench/run.sh $(ARCH)
+
 lint:
 	@setup/lint.sh
 
@@ -41,6 +46,11 @@ endif
 setup-test:
 ifneq ($(CORACLE_SETUP),done)
 	@setup/setup.sh test
+endif
+
+setup-bench:
+ifneq ($(CORACLE_SETUP),done)
+	@setup/setup.sh bench
 endif
 
 binary: setup

@@ -24,14 +24,7 @@ if [ ! -e "$disk" ] || [ "$out/coracle.qcow2" -nt "$disk" ]; then
 	qemu-img create -q -f qcow2 -F qcow2 -b "$out/coracle.qcow2" "$disk" 8G
 fi
 
-# A /dev/kvm that opens is no proof: boot the kernel without a root file system and see that it gets to its panic.
-kvm_works() {
-	[ "$(uname -m | sed s/aarch64/arm64/)" = "$arch" ] && [ -w /dev/kvm ] || return 1
-	local machine=(-M q35) console=ttyS0
-	[ "$arch" = x86_64 ] || machine=(-M virt) console=ttyAMA0
-	timeout 10 "$qemu" "${machine[@]}" -accel kvm -cpu host -m 128 -nodefaults -display none -serial stdio -no-reboot \
-		-kernel "$out/vmlinuz" -append "console=$console panic=-1" </dev/null 2>/dev/null | grep -q 'Kernel panic'
-}
+. "$top/image/kvm.sh"
 
 # Debian and Ubuntu name the firmware images alike, but for the 4 MB variant of OVMF.
 first() { for file in "$@"; do [ ! -e "$file" ] || { echo "$file"; return; }; done; say "no firmware found: $*"; exit 1; }
@@ -52,7 +45,7 @@ arm64)
 	;;
 *) say "unknown architecture $arch"; exit 2 ;;
 esac
-if kvm_works; then
+if kvm_works "$arch" "$out/vmlinuz"; then
 	machine+=(-accel kvm -cpu host)
 	say "hardware virtualisation (KVM)"
 else

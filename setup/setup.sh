@@ -3,6 +3,7 @@
 #
 #   setup.sh build     compilers, packers, QEMU: what `make run` and `make image` need
 #   setup.sh test      the above and the real peers that tests compare with
+#   setup.sh bench     what `build` installs and the peers that benchmarks run on this machine; tests/bench/peers.sh fetches the rest
 #
 # Debian and Ubuntu: packages come from apt, as root or through sudo. Elsewhere it names what is missing and stops.
 set -euo pipefail
@@ -28,8 +29,12 @@ test_packages=(
 	iproute2 nftables procps util-linux udhcpd dnsmasq-base      # peers of the applets and networks
 	sed grep findutils tar gzip diffutils gawk
 )
+bench_packages=(docker-registry skopeo umoci)                        # the registry, and who pulls from it
 packages=("${build_packages[@]}")
-[ "$level" != test ] || packages+=("${test_packages[@]}")
+case $level in
+test) packages+=("${test_packages[@]}") ;;
+bench) packages+=("${bench_packages[@]}") ;;
+esac
 
 missing=()
 if command -v dpkg-query >/dev/null; then
