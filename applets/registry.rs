@@ -66,6 +66,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::sh::APPLET,
     &crate::power::SHUTDOWN,
     &crate::system::sysctl::APPLET,
+    &crate::archive::tar::APPLET,
     &crate::truth::TRUE,
     &crate::net::udhcpc::APPLET,
     &crate::system::umount::APPLET,

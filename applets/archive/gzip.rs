@@ -131,9 +131,9 @@ impl Job {
 
     fn one(&mut self, path: Option<&Path>) -> io::Result<()> {
         let result = match path {
-            Some(path) if self.options.list || self.options.test || self.options.stdout => self.to_stdout(Some(path)),
+            Some(path) if self.options.list || self.options.test || self.options.stdout => self.stream(Some(path)),
             Some(path) => self.in_place(path),
-            None => self.to_stdout(None),
+            None => self.stream(None),
         };
         match result {
             Ok(()) => Ok(()),
@@ -265,7 +265,7 @@ impl Job {
         }
     }
 
-    fn to_stdout(&mut self, path: Option<&Path>) -> Result<(), Failure> {
+    fn stream(&mut self, path: Option<&Path>) -> Result<(), Failure> {
         let decompress = self.options.decompress || self.options.list || self.options.test;
         let (source, modified): (Box<dyn Read>, _) = match path {
             None => (Box::new(io::stdin().lock()), None),

@@ -6,3 +6,5 @@ pub mod compressor;
 pub mod gzip;
 mod gzip_format;
 mod level;
+pub mod tar;
+mod zstd_format;

@@ -45,6 +45,37 @@ impl Date {
         }
     }
 
+    /// `YYYY-MM-DD[ HH:MM[:SS]]`, a `T` for the space, a `Z` or ` UTC` at the end or nothing; `None` if it is no date.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('Z').or_else(|| text.strip_suffix(" UTC")).unwrap_or(text);
+        let (day, time) = text.split_once([' ', 'T']).unwrap_or((text, "0:0"));
+        let numbers = |text: &str, divider: char| -> Option<Vec<u32>> {
+            text.split(divider).map(|word| word.parse().ok().filter(|_| word.len() <= 4)).collect()
+        };
+        let (day, time) = (numbers(day, '-')?, numbers(time, ':')?);
+        let [year, month @ 1..=12, day @ 1..=31] = day[..] else { return None };
+        let (hour @ 0..=23, minute @ 0..=59, second @ 0..=60) = (match time[..] {
+            [hour, minute] => (hour, minute, 0),
+            [hour, minute, second] => (hour, minute, second),
+            _ => return None,
+        }) else {
+            return None;
+        };
+        Some(Self { year: year.into(), month, day, hour, minute, second, weekday: 0 })
+    }
+
+    /// Seconds since 1970 (the same, days_from_civil).
+    pub fn to_unix(self) -> i64 {
+        let year = self.year - i64::from(self.month <= 2);
+        let era = year.div_euclid(400);
+        let year_of_era = year.rem_euclid(400);
+        let shifted_month = i64::from(if self.month > 2 { self.month - 3 } else { self.month + 9 });
+        let day_of_year = (153 * shifted_month + 2) / 5 + i64::from(self.day) - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = era * 146_097 + day_of_era - 719_468;
+        days * DAY + i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60 + i64::from(self.second)
+    }
+
     /// `Jan`.
     pub fn month_name(self) -> &'static str {
         MONTHS[(self.month as usize).saturating_sub(1) % 12]
@@ -70,6 +101,20 @@ pub fn now() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_and_back() {
+        for seconds in [0, 951_827_696, 4_107_542_399, -1, -62_135_596_800, 1_709_164_800] {
+            assert_eq!(Date::from_unix(seconds).to_unix(), seconds);
+        }
+        let seconds = |text| Date::parse(text).map(Date::to_unix);
+        assert_eq!(seconds("2000-02-29 12:34:56"), Some(951_827_696));
+        assert_eq!(seconds("2000-02-29T12:34Z"), Some(951_827_640));
+        assert_eq!(seconds("1970-01-01 UTC"), Some(0));
+        for bad in ["", "2000", "2000-13-01", "2000-01-01 25:00", "2000-01-01 1:2:3:4", "x-1-1", "2000-1-1 1"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn known_dates() {

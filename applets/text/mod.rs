@@ -1,6 +1,6 @@
 //! Text tools and file finders: what works on files and streams and needs nothing of the system but files.
 
-mod glob;
+pub mod glob;
 pub mod grep;
 pub mod regex;
 pub mod sed;

@@ -88,6 +88,8 @@ impl Header {
             mode: number(&self.0[100..108]).map(|mode| (mode & 0o7777) as u32).ok_or_else(|| bad("mode"))?,
             uid: self.id(108).unwrap_or(u32::MAX),
             gid: self.id(116).unwrap_or(u32::MAX),
+            user: self.owner_name(265),
+            group: self.owner_name(297),
             mtime: (signed(&self.0[136..148]).unwrap_or(0), 0),
             device: (device(329..337)?, device(337..345)?),
             link: text(&self.0[157..257]).to_vec(),
@@ -101,6 +103,11 @@ impl Header {
     /// An owner; `None` if it does not fit, which a pax header may mend.
     fn id(&self, at: usize) -> Option<u32> {
         number(&self.0[at..at + 8]).and_then(|id| u32::try_from(id).ok())
+    }
+
+    /// Before POSIX there was something else in the field.
+    fn owner_name(&self, at: usize) -> Vec<u8> {
+        if self.has_prefix() || self.is_gnu() { text(&self.0[at..at + 32]).to_vec() } else { Vec::new() }
     }
 
     fn path(&self) -> Vec<u8> {

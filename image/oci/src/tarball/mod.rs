@@ -36,6 +36,10 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Name of the owner where the archive was made; empty if it says none.
+    pub user: Vec<u8>,
+    /// Name of the group there.
+    pub group: Vec<u8>,
     /// Modification time: seconds since the epoch and nanoseconds.
     pub mtime: (i64, u32),
     /// Major and minor number of a device.

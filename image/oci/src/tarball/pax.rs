@@ -15,6 +15,8 @@ pub struct Overrides {
     pub size: Option<u64>,
     uid: Option<u64>,
     gid: Option<u64>,
+    user: Option<Vec<u8>>,
+    group: Option<Vec<u8>>,
     mtime: Option<(i64, u32)>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub sparse: Option<sparse::Pax>,
@@ -47,6 +49,8 @@ impl Overrides {
             b"size" => self.size = Some(decimal(value).filter(|&size| size < 1 << 62).ok_or_else(bad)?),
             b"uid" => self.uid = Some(decimal(value).ok_or_else(bad)?),
             b"gid" => self.gid = Some(decimal(value).ok_or_else(bad)?),
+            b"uname" => self.user = name(value),
+            b"gname" => self.group = name(value),
             b"mtime" => self.mtime = Some(time(value).ok_or_else(bad)?),
             _ => {
                 if let Some(attribute) = key.strip_prefix(b"SCHILY.xattr.") {
@@ -74,6 +78,8 @@ impl Overrides {
         if let Some(link) = self.link.take().or(self.gnu_link.take()) {
             entry.link = link;
         }
+        entry.user = self.user.take().unwrap_or_else(|| std::mem::take(&mut entry.user));
+        entry.group = self.group.take().unwrap_or_else(|| std::mem::take(&mut entry.group));
         if let Some(mtime) = self.mtime {
             entry.mtime = mtime;
         }
