@@ -11,6 +11,7 @@ mod documents;
 mod image;
 mod layers;
 mod place;
+mod progress;
 mod registry;
 mod resume;
 mod tar;

@@ -30,7 +30,7 @@ fn stalling_once(image: &Image) -> Registry {
 }
 
 /// Wait for something that another process does.
-fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
         assert!(begin.elapsed() < Duration::from_secs(120), "never: {what}");

@@ -161,6 +161,7 @@ impl Loader<'_> {
         let missing = || Error::invalid("archive", format!("layer {name:?} is missing"));
         let (mut reader, _) = self.source.open(name)?.ok_or_else(missing)?;
         let expected = blob.map(|blob| Expected { digest: &blob.digest, size: blob.size });
+        say(LayerState::Unpacking);
         self.store.add_layer(Incoming {
             source: &mut *reader,
             expected,

@@ -5,6 +5,8 @@ use crate::digest::Digest;
 /// Where a layer is.
 #[derive(Clone, Copy, Debug)]
 pub enum LayerState<'a> {
+    /// Its turn has not come.
+    Queued,
     /// In the store already.
     Present,
     /// Another process is fetching it; this one waits for it to finish.
@@ -28,6 +30,8 @@ pub enum LayerState<'a> {
         /// Why.
         reason: &'a str,
     },
+    /// All has come; the rest is unpacked and written to the disk.
+    Unpacking,
     /// Unpacked and in the store.
     Done,
 }

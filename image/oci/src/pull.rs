@@ -97,6 +97,9 @@ struct Job<'a> {
 impl Job<'_> {
     /// All layers, the first error of any ends it.
     fn layers(&self, layers: &[Descriptor], diff_ids: &[Digest]) -> Result<()> {
+        for layer in layers {
+            self.progress.layer(&layer.digest, LayerState::Queued);
+        }
         let next = AtomicUsize::new(0);
         let failed: Mutex<Option<Error>> = Mutex::new(None);
         let first_error = || failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,6 +198,9 @@ impl<R: Read> Read for Counted<'_, R> {
         if self.done - self.told >= STEP || self.done == self.total {
             self.told = self.done;
             (self.tell)(LayerState::Downloading { done: self.done, total: self.total });
+            if self.done == self.total {
+                (self.tell)(LayerState::Unpacking);
+            }
         }
         Ok(length)
     }
