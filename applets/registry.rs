@@ -72,6 +72,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::system::umount::APPLET,
     &crate::system::uptime::APPLET,
     &crate::net::wget::APPLET,
+    &crate::archive::zstd::APPLET,
 ];
 
 /// The foreign ones, a table of their own, sorted by name.

@@ -5,6 +5,7 @@
 mod cases {
     pub mod gzip;
     pub mod tar;
+    pub mod zstd;
 }
 mod compare;
 mod fixture;
@@ -14,6 +15,16 @@ use compare::compare;
 #[test]
 fn gzip() {
     compare("gzip", cases::gzip::CASES);
+}
+
+#[test]
+fn zstd() {
+    compare("zstd", cases::zstd::CASES);
+    for script in cases::zstd::REFUSED {
+        let args: Vec<&str> = script.split(' ').collect();
+        let output = std::process::Command::new(fixture::binary()).args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{script}");
+    }
 }
 
 #[test]
@@ -56,7 +67,7 @@ fn unpack(parts: &[Vec<u8>], options: &[&str]) -> (i32, String) {
     std::fs::write(dir.path().join("outside/victim"), "good").unwrap();
     std::fs::write(dir.path().join("a.tar"), [parts.concat(), vec![0; 1024]].concat()).unwrap();
     let inner = dir.path().join("inner");
-    let unpacked = std::process::Command::new(compare::binary())
+    let unpacked = std::process::Command::new(fixture::binary())
         .args(["tar", "-xf", "../a.tar"])
         .args(options)
         .current_dir(&inner)
@@ -126,7 +137,7 @@ fn a_pax_size_counts_as_it_does_for_gnu_tar() {
         let output = std::process::Command::new(program).args(first).arg("-tf").arg(&path).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(list(&compare::binary(), &["tar"]), "outer\nlast\n");
+    assert_eq!(list(&fixture::binary(), &["tar"]), "outer\nlast\n");
     if std::path::Path::new("/usr/bin/tar").exists() {
         assert_eq!(list(std::path::Path::new("/usr/bin/tar"), &[]), "outer\nlast\n");
     }

@@ -110,6 +110,20 @@ impl Output {
         Ok(Self { file, target: target.to_owned(), force })
     }
 
+    /// Give it its name; the input was no file.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn finish_plain(self) -> Result<(), Trouble> {
+        self.file.set_mode(0o666 & !super::umask())?;
+        self.name(Durability::Volatile)
+    }
+
+    fn name(self, durability: Durability) -> Result<(), Trouble> {
+        let named = if self.force { self.file.commit(durability) } else { self.file.commit_new(durability) };
+        named.map_err(|error| Trouble::Failed(format!("{}: {}", self.target.display(), kernel_text(&error))))
+    }
+
     /// Give it the input's owner, mode and times, and its name; then the input may go. `modified` is a time to have instead of
     /// the input's.
     ///
@@ -130,8 +144,7 @@ impl Output {
         let _ = self.file.file().set_times(modified.map_or(times, |time| times.set_modified(time)));
         // What takes the place of the only copy must be on the disk before that goes.
         let durability = if keep { Durability::Volatile } else { Durability::Durable };
-        let named = if self.force { self.file.commit(durability) } else { self.file.commit_new(durability) };
-        named.map_err(|error| Trouble::Failed(format!("{}: {}", self.target.display(), kernel_text(&error))))?;
+        self.name(durability)?;
         if !keep {
             fs::remove_file(input)?;
         }

@@ -61,7 +61,7 @@ impl<'a> Extractor<'a> {
         let exact = options.preserve_permissions || (root && !options.no_same_permissions);
         let policy = Policy {
             owners: owners.then(|| Owners::new(options.numeric_owner)),
-            mask: if exact { 0o7777 } else { 0o777 & !super::umask() },
+            mask: if exact { 0o7777 } else { 0o777 & !crate::archive::umask() },
             times: !options.touch,
             xattrs: options.xattrs,
         };

@@ -202,7 +202,7 @@ fn create_file(path: &Path) -> io::Result<(Target, Option<(u64, u64)>)> {
     let mut file = AtomicFile::create(&target)?;
     match old {
         Some(meta) => file.take_attributes(&meta)?,
-        None => file.set_mode(0o666 & !super::umask())?,
+        None => file.set_mode(0o666 & !crate::archive::umask())?,
     }
     let meta = file.file().metadata()?;
     Ok((Target::New(Box::new(file)), Some((meta.dev(), meta.ino()))))
