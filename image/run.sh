@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Boot out/ARCH in QEMU with its serial console on this terminal.
+# Boot out/ARCH (or $CORACLE_OUT/ARCH) in QEMU with its serial console on this terminal.
 #
 #   image/run.sh [ARCH]
 #
@@ -11,7 +11,7 @@
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 arch=${1:-$(uname -m | sed s/aarch64/arm64/)}
-out=$top/out/$arch
+out=${CORACLE_OUT:-$top/out}/$arch
 disk=$out/run.qcow2
 say() { echo "run: $*" >&2; }
 

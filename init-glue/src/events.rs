@@ -10,28 +10,35 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{Timespec, epoll};
 use rustix::fs::inotify;
 
+use crate::buttons::{self, Button, News};
 use crate::control::{Control, Request};
 use crate::signals;
 
 const SIGNALS: u64 = 0;
 const CONTROL: u64 = 1;
 const FILES: u64 = 2;
+/// Power buttons have the numbers from here on.
+const BUTTONS: u64 = 3;
 /// Clients of the control socket have the numbers from here on.
-const CLIENTS: u64 = 16;
+const CLIENTS: u64 = BUTTONS + buttons::MOST as u64;
 
 /// What has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A signal came.
     Signal(i32),
+    /// The power button was pressed.
+    PowerButton,
     /// A client of the control socket wants something.
     Request(u64, Request),
 }
 
-/// An epoll instance over signals, the control socket and a watched folder.
+/// An epoll instance over signals, power buttons, the control socket and a watched folder.
 pub struct Events {
     epoll: OwnedFd,
     signals: SignalFd,
+    /// At the place of its number; none where a device is gone.
+    buttons: Vec<Option<Button>>,
     control: Option<Control>,
     watch: Option<OwnedFd>,
 }
@@ -45,7 +52,15 @@ impl Events {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).context("cannot make an epoll instance")?;
         let signals = signals::descriptor().context("cannot make a signalfd")?;
         add(&epoll, &signals, SIGNALS)?;
-        Ok(Self { epoll, signals, control: None, watch: None })
+        Ok(Self { epoll, signals, buttons: vec![], control: None, watch: None })
+    }
+
+    /// Listen to the power buttons that there are by now.
+    pub fn add_buttons(&mut self) {
+        for (number, button) in (BUTTONS..).zip(Button::all()) {
+            let added = add(&self.epoll, &button, number).is_ok();
+            self.buttons.push(added.then_some(button));
+        }
     }
 
     /// Listen on the control socket from now on.
@@ -97,6 +112,7 @@ impl Events {
                 SIGNALS => events.extend(self.signals()),
                 CONTROL => self.accept(),
                 FILES => self.drain_watch(),
+                button @ BUTTONS..CLIENTS => events.extend(self.button(button - BUTTONS)),
                 client => events.extend(self.request(client.wrapping_sub(CLIENTS))),
             }
         }
@@ -116,6 +132,16 @@ impl Events {
             events.push(Event::Signal(i32::try_from(info.ssi_signo).unwrap_or(0)));
         }
         events
+    }
+
+    fn button(&mut self, number: u64) -> Option<Event> {
+        let slot = self.buttons.get_mut(usize::try_from(number).ok()?)?;
+        match slot.as_mut()?.read() {
+            News::Pressed => return Some(Event::PowerButton),
+            News::Gone => *slot = None,
+            News::Nothing => {}
+        }
+        None
     }
 
     fn accept(&mut self) {

@@ -3,11 +3,12 @@
 //! Principles:
 //! - PID 1 never ends and never panics: the kernel panics if it does. What goes wrong is said on the console, and the
 //!   boot goes on with what there is; the worst case is a shell on the console.
-//! - One thread, one epoll loop ([`events`]): signals, the control socket, a wait for the network.
+//! - One thread, one epoll loop ([`events`]): signals, the power button, the control socket, a wait for the network.
 //! - What decides is a pure type ([`supervise`], [`cmdline`]); what acts is a short function around system calls.
 //! - Boot is a list of named phases ([`phases`]), each printed with its duration.
 #![forbid(unsafe_code)]
 
+pub mod buttons;
 pub mod cgroup;
 pub mod cmdline;
 pub mod console;

@@ -80,6 +80,7 @@ impl Init {
         mounts::device_links();
         // Ctrl-Alt-Del is then a SIGINT to PID 1.
         let _ = nix::sys::reboot::set_cad_enabled(false);
+        self.events.add_buttons();
         let _ = fs::create_dir_all(network::network_dir());
         self.network = network::bring_up(&self.cmdline.ip);
         if let Plan::Dhcp(device) = &self.network {
@@ -147,6 +148,7 @@ impl Init {
                     Meaning::Go(goal) => self.go_down(goal),
                     Meaning::Nothing => {}
                 },
+                Event::PowerButton => self.go_down(Goal::PowerOff),
                 Event::Request(client, Request::Status) => {
                     let status = self.status();
                     self.events.answer(client, &status);

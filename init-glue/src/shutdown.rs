@@ -11,10 +11,12 @@ use nix::unistd::Pid;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 
 use crate::console::say;
-use crate::{cgroup, early, machine, reap};
+use crate::{cgroup, control_socket, early, machine, reap};
 
 /// What a container has to end in after SIGTERM, as with `docker stop`.
 const CONTAINER_PATIENCE: Duration = Duration::from_secs(10);
+/// What the monitors of containers have to put on record how their containers ended.
+const RECORD_PATIENCE: Duration = Duration::from_secs(5);
 /// What units have.
 const UNIT_PATIENCE: Duration = Duration::from_secs(5);
 /// What any other process has, first after SIGTERM, then after SIGKILL.
@@ -118,6 +120,13 @@ fn stop_containers() {
         }
     }
     wait_and_kill(&running, CONTAINER_PATIENCE);
+    // A monitor lives in the cgroup of the unit that it was started from, which is stopped next. It is done when it has removed
+    // its container's volatile files.
+    let live = control_socket().with_file_name("containers");
+    let all_recorded = || running.iter().filter_map(|dir| dir.file_name()).all(|id| !live.join(id).exists());
+    if !wait_until(RECORD_PATIENCE, all_recorded) {
+        say("coracle: how some containers ended is not on record");
+    }
 }
 
 fn stop_units() {

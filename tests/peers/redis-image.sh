@@ -16,12 +16,21 @@ esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 packages="redis-server redis-tools libc6 libssl3 libjemalloc2 liblua5.1-0 liblzf1 libatomic1 libhiredis0.14
-	libsystemd0 libcap2 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libzstd1 libgcc-s1 lua-bitop lua-cjson busybox-static"
+	libsystemd0 libcap2 libgcrypt20 libgpg-error0 liblz4-1 liblzma5 libzstd1 libgcc-s1 libstdc++6 lua-bitop lua-cjson busybox-static"
 mkdir -p "$work/debs" "$work/root"/{dev,proc,sys,run,tmp,data,etc,root}
 chmod 1777 "$work/root/tmp"
 for package in $packages; do
 	deb=$("$here/setup/apt-suite.sh" bookworm "$arch" "$package" "$work/debs")
 	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$work/root" --no-same-owner
+done
+# A library that is missing would show only as a server that does not start.
+libraries=$(find "$work/root/usr/bin/redis-server" "$work/root/lib" "$work/root/usr/lib" -type f \( -name 'redis-*' -o -name '*.so.*' \))
+# shellcheck disable=SC2086
+{ readelf -d $libraries 2>/dev/null || true; } | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort -u | while read -r library; do
+	[ -n "$(find "$work/root" -name "$library")" ] || {
+		echo "redis-image: no package has $library" >&2
+		exit 1
+	}
 done
 rm -rf "$work/root/usr/share/"{doc,man,locale,lintian}
 printf 'root:x:0:0:root:/root:/bin/sh\nredis:x:999:999:redis:/data:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$work/root/etc/passwd"

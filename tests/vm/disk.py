@@ -1,0 +1,99 @@
+"""The machine with a disk: booted by firmware and directly, grown, and everything still there after a reboot."""
+
+import shutil
+import subprocess
+
+from machine import READY, Machine, run_agent
+from peers import redis_layout
+from report import Failed, expect_equal
+
+SIZE = "3G"
+# What STATE must come to: the disk less the ESP (512 MiB), alignment, and what ext4 takes for itself.
+LEAST_KIB = 2_300_000
+IMAGE = "localhost/loaded:redis"
+
+
+def run(image, report):
+    """Three boots of one disk: by the firmware, again after `reboot`, and by `-kernel`."""
+    disk = image.disk("disk", SIZE)
+    with report.case("disk-image"):
+        layout = redis_layout(image.arch)
+        with Machine(image, "disk-firmware", None, memory=512, disk=disk, reboots=True) as vm:
+            by_firmware(vm, report, layout)
+    with report.case("disk-is-clean"):
+        check_file_system(image, disk)
+    with report.case("disk-direct-boot"), Machine(image, "disk-direct", run_agent(), memory=512, disk=disk) as vm:
+        vm.wait(READY)
+        grown(vm)
+        survived(vm)
+
+
+def by_firmware(vm, report, layout):
+    """The first boot and the second."""
+    with report.case("disk-boots-by-firmware"):
+        vm.log_in()
+        if "live mode" in vm.console.text():
+            raise Failed("STATE was not used")
+        vm.start_agent()
+    with report.case("disk-state-grows"):
+        grown(vm)
+    with report.case("disk-first-use"):
+        shutil.copytree(layout, vm.share / "layout")
+        first_use(vm)
+    with report.case("disk-reboot"):
+        vm.console.type("reboot\n")
+        vm.wait(r"coracle: going down: reboot$")
+        vm.wait(r"coracle: stopping 1 containers$")
+        vm.log_in()
+        vm.start_agent()
+    with report.case("disk-survives-reboot"):
+        survived(vm)
+    with report.case("disk-poweroff"):
+        vm.console.type("poweroff\n")
+        vm.wait_end()
+
+
+def grown(vm):
+    """STATE has the rest of the disk."""
+    size = int(vm.sh("df -k /var").output.splitlines()[1].split()[1])
+    if not LEAST_KIB <= size <= 3 << 20:
+        raise Failed(f"/var has {size} KiB")
+
+
+def first_use(vm):
+    """An image, a container that has stopped, and one that runs and says when it is told to stop."""
+    script = f"""
+	ctr load -qi /mnt/share/layout
+	ctr run --name stopped --network none {IMAGE} sh -c 'echo kept >/kept; exit 3'
+	ctr run -d --name polite --network none {IMAGE} sh -c 'trap "echo told; exit 9" TERM; while :; do sleep 1; done'
+	ctr ps
+	"""
+    vm.sh(script).expect(r"Loaded image: .*redis", r" Up .* polite$")
+
+
+def survived(vm):
+    """What `first_use` made is there, as it was left."""
+    vm.sh("ctr images").expect(r"^localhost/loaded +redis ")
+    vm.sh("ctr ps -a").expect(r"Exited \(3\) .* stopped$", r"Exited \(9\) .* polite$")
+    vm.sh("ctr logs polite").expect(r"^told$")
+    vm.sh("ctr start stopped; ctr wait stopped; ctr run --rm --network none localhost/loaded:redis true; echo run=$?").expect(r"^3$", r"^run=0$")
+
+
+def check_file_system(image, disk):
+    """STATE after the machine went down: e2fsck has nothing to mend."""
+    raw = disk.with_suffix(".raw")
+    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+    start = state_start(raw)
+    checked = subprocess.run(["e2fsck", "-fn", f"{raw}?offset={start}"], capture_output=True, text=True, check=False)
+    raw.unlink()
+    if checked.returncode != 0:
+        raise Failed(f"e2fsck -fn: status {checked.returncode}:\n{checked.stdout}{checked.stderr}")
+
+
+def state_start(raw):
+    """Where STATE starts, in bytes, by the GPT (UEFI 2.10, 5.3): the second of the entries, which start at sector 2."""
+    with open(raw, "rb") as file:
+        file.seek(2 * 512 + 128)
+        entry = file.read(128)
+    expect_equal("name of the second partition", entry[56:].decode("utf-16-le").rstrip("\0"), "STATE")
+    return int.from_bytes(entry[32:40], "little") * 512
