@@ -32,9 +32,8 @@ impl Button {
     /// Open every device that has a power key, at most [`MOST`]. A kernel without evdev shows none.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let open = |device: PathBuf| {
-            File::options().read(true).custom_flags(libc::O_NONBLOCK).open(device).map(Button).ok()
-        };
+        let open =
+            |device: PathBuf| File::options().read(true).custom_flags(libc::O_NONBLOCK).open(device).map(Button).ok();
         devices(Path::new("/sys/class/input")).into_iter().filter_map(open).take(MOST).collect()
     }
 
@@ -58,7 +57,8 @@ impl std::os::fd::AsFd for Button {
 }
 
 fn devices(class: &Path) -> Vec<PathBuf> {
-    let mut names: Vec<_> = fs::read_dir(class).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(class).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
     names.sort_unstable();
     let has_power_key = |name: &std::ffi::OsString| {
         let keys = fs::read_to_string(class.join(name).join("device/capabilities/key")).unwrap_or_default();
