@@ -45,6 +45,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
     &crate::system::dmesg::APPLET,
     &crate::truth::FALSE,
+    &crate::text::find::APPLET,
     &crate::system::free::APPLET,
     &crate::text::grep::APPLET,
     &crate::archive::gzip::APPLET,

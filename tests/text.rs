@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod cases {
+    pub mod find;
     pub mod grep;
     pub mod sed;
 }
@@ -10,6 +11,11 @@ mod fixture;
 mod table;
 
 use table::check;
+
+#[test]
+fn find() {
+    check("find", cases::find::CASES);
+}
 
 #[test]
 fn grep() {

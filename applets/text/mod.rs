@@ -1,5 +1,7 @@
 //! Text tools and file finders: what works on files and streams and needs nothing of the system but files.
 
+mod command_line;
+pub mod find;
 pub mod glob;
 pub mod grep;
 pub mod regex;

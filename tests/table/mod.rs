@@ -14,7 +14,7 @@ use crate::fixture::{binary, fixture};
 /// A script, the status that it ends with, and what it prints on standard output.
 pub type Case = (&'static str, i32, &'static str);
 
-const TOOLS: &[&str] = &["grep", "egrep", "fgrep", "sed"];
+const TOOLS: &[&str] = &["cmp", "diff", "egrep", "fgrep", "find", "grep", "sed", "xargs"];
 
 /// A script that takes longer than this hangs.
 const TIME_MAX: Duration = Duration::from_secs(60);
