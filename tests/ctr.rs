@@ -280,6 +280,27 @@ fn signals_in_a_row_do_not_hang() {
 }
 
 #[test]
+fn many_at_once_do_not_disturb_each_other() {
+    let Some(engine) = Engine::new() else { return };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..8 {
+                    let name = engine.start("echo out; echo err >&2; exit 3");
+                    let waited = engine.ctr(&["wait", &name]);
+                    assert_eq!(text(&waited.stdout), "3\n", "{name}: {}", text(&waited.stderr));
+                    let logs = engine.ctr(&["logs", &name]);
+                    assert_eq!((text(&logs.stdout), text(&logs.stderr)), ("out\n".to_owned(), "err\n".to_owned()));
+                    let removed = engine.ctr(&["rm", &name]);
+                    assert!(removed.status.success(), "{}", text(&removed.stderr));
+                }
+            });
+        }
+    });
+    assert_eq!(engine.leftovers(), (0, vec![]));
+}
+
+#[test]
 fn limits_without_a_controller_are_refused_by_name() {
     let Some(engine) = Engine::new() else { return };
     let has_memory = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").is_ok_and(|list| list.contains("memory"));

@@ -51,11 +51,9 @@ pub struct AttachArgs {
 pub fn attach(args: &AttachArgs) -> anyhow::Result<i32> {
     let id = record::resolve(&args.container)?;
     reaper::sweep(&id)?;
-    let Some(wire) = lifecycle::connect(&id)? else {
-        bail!("container {} is not running; `ctr start -a` starts it", args.container)
-    };
     let config = Record::read(&id)?.config;
-    wire.send(Kind::Attach, &[])?;
+    let wire = lifecycle::connect(&id)?.filter(|wire| wire.send(Kind::Attach, &[]).is_ok());
+    let Some(wire) = wire else { bail!("container {} is not running; `ctr start -a` starts it", args.container) };
     if let (true, Some((rows, columns))) = (config.tty, terminal_size()) {
         // Another size first: a change is what makes full-screen programs paint themselves anew.
         wire.send(Kind::Size, &wire::size(rows.saturating_add(1), columns))?;

@@ -7,11 +7,14 @@ use coracle_image_oci::{Image, Store};
 
 use super::lock::Lock;
 use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels, parse_destination};
-use super::record::{Config, HostConfig, MountPoint, Record, claim_name};
+use super::record::{Config, HostConfig, MountPoint, Record, State, claim_name};
 use super::{files, limits, names, network, paths, pull, signals, time, volumes};
 
 /// Attempts at finding a free generated name.
 const NAME_ATTEMPTS: u32 = 100;
+
+/// Attempts at locking a new container, a millisecond apart.
+const LOCK_ATTEMPTS: u32 = 10_000;
 
 /// Open the images.
 pub fn store() -> anyhow::Result<Store> {
@@ -20,13 +23,13 @@ pub fn store() -> anyhow::Result<Store> {
 
 /// Put a new container on record. Nothing is left of one that fails. The lock keeps others from taking it for remains until it is
 /// started or let go.
-pub fn create(options: &Options) -> anyhow::Result<(Record, Lock)> {
+pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)> {
     let source = if options.rootfs { Source::directory(options.image())? } else { Source::image(options)? };
     let id = names::new_id()?;
     let dir = paths::container(&id);
-    let mut record = record(options, &source, &id)?;
+    let mut record = Record { state, ..record(options, &source, &id)? };
     limits::check(&record.host_config)?;
-    let lock = Lock::try_take(&id).context("cannot lock the container")?.context("the new id is in use")?;
+    let lock = lock_new(&id)?;
     match make(&dir, &mut record, options.name.as_deref()) {
         Ok(()) => Ok((record, lock)),
         Err(error) => {
@@ -38,6 +41,18 @@ pub fn create(options: &Options) -> anyhow::Result<(Record, Lock)> {
     }
 }
 
+/// Take the lock of a new id. Whoever sweeps may find its directory in that moment and hold the lock for as long as it takes to see that
+/// there is nothing to do.
+fn lock_new(id: &str) -> anyhow::Result<Lock> {
+    for _ in 0..LOCK_ATTEMPTS {
+        if let Some(lock) = Lock::try_take(id).context("cannot lock the container")? {
+            return Ok(lock);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    bail!("cannot lock the container: the new id is in use")
+}
+
 fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<()> {
     for part in ["upper", "work", "rootfs"] {
         let path = dir.join(part);
@@ -46,7 +61,6 @@ fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<(
     // The writable layer's top is the container's /: everyone may look into it.
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir.join("upper"), std::fs::Permissions::from_mode(0o755))?;
-    network::write_files(record)?;
     let name = match name {
         Some(name) => {
             ensure!(claim_name(name, &record.id)?, "the name {name:?} is in use; remove or rename that container");
@@ -144,7 +158,7 @@ fn find(store: &Store, options: &Options) -> anyhow::Result<Image> {
 }
 
 fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record> {
-    let dir = paths::container(id);
+    let (dir, live) = (paths::container(id), paths::live_container(id));
     let entrypoint = match &options.entrypoint {
         Some(program) if program.is_empty() => Vec::new(),
         Some(program) => vec![program.clone()],
@@ -173,9 +187,9 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
         args: args.to_vec(),
         image: source.id.clone(),
         log_path: dir.join("log"),
-        hosts_path: dir.join("hosts"),
-        hostname_path: dir.join("hostname"),
-        resolv_conf_path: dir.join("resolv.conf"),
+        hosts_path: live.join("hosts"),
+        hostname_path: live.join("hostname"),
+        resolv_conf_path: live.join("resolv.conf"),
         host_config: HostConfig {
             binds: options.volume.iter().map(|volume| volume.text.clone()).collect(),
             network_mode: options.network.word().into(),

@@ -21,7 +21,11 @@ impl Lock {
     pub fn try_take(id: &str) -> io::Result<Option<Self>> {
         let dir = paths::live_container(id);
         loop {
-            fs::create_dir_all(&dir)?;
+            match fs::create_dir_all(&dir) {
+                // It was there and is gone: the last owner has just removed it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                made => made?,
+            }
             let path = dir.join("lock");
             let file = match OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
                 Ok(file) => file,

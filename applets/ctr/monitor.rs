@@ -155,9 +155,10 @@ fn supervise(
     relay.until_exit(pidfd.as_fd());
     let code = reap(pidfd.as_fd()).unwrap_or(KILLED);
     relay.drain();
-    let Relay { clients, .. } = relay;
     let result = record_end(id, code).and_then(|()| reaper::finish(id, lock));
-    for client in &clients {
+    // The socket has no name any more: whoever has connected by now is told, and there will be no one else.
+    while relay.accept() {}
+    for client in &relay.clients {
         // Blocking: what is owed before it has been sent.
         let _ = client.wire.send(Kind::Exited, &code.to_le_bytes());
     }
@@ -166,6 +167,10 @@ fn supervise(
 
 fn record_end(id: &str, code: i32) -> anyhow::Result<()> {
     let mut record = Record::read(id)?;
+    if record.host_config.auto_remove {
+        // It is about to go.
+        return Ok(());
+    }
     record.state.oom_killed = limits::oom_killed(id);
     record.state.status = Status::Exited;
     record.state.exit_code = code;
@@ -227,7 +232,9 @@ impl Relay {
                         self.read(Source::Console)
                     }
                     Source::Console | Source::Stdin => self.feed(),
-                    Source::Listener => self.accept(),
+                    Source::Listener => {
+                        self.accept();
+                    }
                     Source::Client(index) => self.serve(index, flags, pidfd),
                 }
             }
@@ -344,11 +351,13 @@ impl Relay {
         }
     }
 
-    fn accept(&mut self) {
-        let Some(wire) = self.listener.as_ref().and_then(Listener::accept) else { return };
+    /// Take a client in; false if there is none waiting.
+    fn accept(&mut self) -> bool {
+        let Some(wire) = self.listener.as_ref().and_then(Listener::accept) else { return false };
         if self.clients.len() < MAX_CLIENTS {
             self.clients.push(Client { wire, attached: false, owes: false });
         }
+        true
     }
 
     fn serve(&mut self, index: usize, flags: PollFlags, pidfd: BorrowedFd<'_>) {

@@ -98,6 +98,13 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// Of a container that is about to be started.
+    pub fn starting() -> Self {
+        State { status: Status::Running, started_at: time::now(), ..State::default() }
+    }
+}
+
 /// What a container does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,6 +3,7 @@
 use super::attach::Manner;
 use super::lock::Lock;
 use super::options::Options;
+use super::record::{Record, State};
 use super::start::{Started, start};
 use super::{attach, create, reaper, record};
 use crate::runtime;
@@ -54,7 +55,7 @@ pub struct StartArgs {
 pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
     runtime::seal_self()?;
     reaper::sweep_live()?;
-    let (container, lock) = create::create(&args.options)?;
+    let (container, lock) = create::create(&args.options, State::starting())?;
     let follow = (!args.detach).then_some((&args.manner, container.config.open_stdin));
     let code = begin(&container, lock, follow)?;
     if args.detach && code == 0 {
@@ -65,7 +66,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
 
 /// Create a container only.
 pub fn create(args: &CreateArgs) -> anyhow::Result<i32> {
-    let (container, lock) = create::create(&args.options)?;
+    let (container, lock) = create::create(&args.options, State::default())?;
     lock.remove()?;
     writeln!(std::io::stdout(), "{}", container.id)?;
     Ok(0)
@@ -81,7 +82,9 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
         let id = record::resolve(name)?;
         reaper::sweep(&id)?;
         let Some(lock) = Lock::try_take(&id)? else { anyhow::bail!("container {name} is running") };
-        let container = record::Record::read(&id)?;
+        let mut container = Record::read(&id)?;
+        container.state = State::starting();
+        container.write()?;
         let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin));
         let code = begin(&container, lock, follow)?;
         if !attach && code == 0 {
@@ -93,7 +96,7 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
 }
 
 /// Start it and follow it in the given manner, with or without standard input.
-fn begin(container: &record::Record, lock: Lock, follow: Option<(&Manner, bool)>) -> anyhow::Result<i32> {
+fn begin(container: &Record, lock: Lock, follow: Option<(&Manner, bool)>) -> anyhow::Result<i32> {
     let tty = container.config.tty;
     let size = if tty { attach::terminal_size() } else { None };
     match (start(container, lock, follow.is_some(), size)?, follow) {

@@ -10,11 +10,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::lock::Lock;
 use super::monitor::{self, Ends, Monitor};
-use super::record::{Live, MountPoint, Record, Status};
+use super::record::{Live, MountPoint, Record};
 use super::spec::{self, drop_mknod};
 use super::volumes::is_volume;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{ENGINE_FAILED, limits, network, paths, reaper, time};
+use super::{ENGINE_FAILED, limits, network, paths, reaper};
 use crate::runtime::{self, CopyUp, Io, Launch, Root};
 
 /// What became of a start.
@@ -25,7 +25,8 @@ pub enum Started {
     Failed(i32),
 }
 
-/// Start a container that does not run; who holds its lock knows that.
+/// Start a container that does not run, as who holds its lock knows, and that is on record as running: whoever finds it without a
+/// monitor cleans up.
 pub fn start(record: &Record, lock: Lock, attached: bool, size: Option<(u16, u16)>) -> anyhow::Result<Started> {
     let streams = Streams::new(record)?;
     let (ours, theirs) = Wire::pair()?;
@@ -139,12 +140,9 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     let dir = paths::container(&record.id);
     let mut spec = spec::build(record)?;
     spec::add_devices(&mut spec, record)?;
-    let mut record = record.clone();
-    record.state = super::record::State { status: Status::Running, started_at: time::now(), ..Default::default() };
-    // On record before it is made: whoever finds it without a monitor cleans up.
-    record.write()?;
+    network::write_files(record)?;
     let cgroup = limits::create(&record.id, &record.host_config)?;
-    let copy_up = copy_up(&record);
+    let copy_up = copy_up(record);
     let (upper, work, target) = (dir.join("upper"), dir.join("work"), dir.join("rootfs"));
     let create = |spec: &Spec| {
         runtime::create(&Launch {
@@ -157,13 +155,13 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
         })
     };
     let mut created = match create(&spec) {
-        Err(error) if spec.process_mut().as_mut().is_some_and(|process| drop_mknod(&error, process, &record)) => {
+        Err(error) if spec.process_mut().as_mut().is_some_and(|process| drop_mknod(&error, process, record)) => {
             create(&spec)?
         }
         created => created?,
     };
     let pid = i32::try_from(created.pid()).context("the kernel gave a strange process id")?;
-    let settings = match network::attach(&record, pid) {
+    let settings = match network::attach(record, pid) {
         Ok(settings) => settings,
         Err(error) => {
             // A payload that failed to set itself up takes its namespace along; then that is the reason to name.
@@ -172,7 +170,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
         }
     };
     if !settings.ip_address.is_empty() {
-        network::write_hosts(&record, &settings.ip_address)?;
+        network::write_hosts(record, &settings.ip_address)?;
     }
     created.ready()?;
     let console = created.take_console();

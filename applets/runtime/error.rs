@@ -16,11 +16,11 @@ pub enum Error {
     /// The device rules cannot be kept: a container with CAP_MKNOD could open any device.
     #[error(
         "cannot attach the device rules to the container's cgroup (needs cgroup v2 and CONFIG_CGROUP_BPF), and they do not hold \
-         without; drop CAP_MKNOD and give devices with all of rwm: {0}"
+         without; drop CAP_MKNOD and give devices with all of rwm"
     )]
     Devices(#[source] io::Error),
     /// Set-up failed.
-    #[error("cannot {doing}: {source}")]
+    #[error("cannot {doing}")]
     Setup {
         /// What was being done, and to what.
         doing: String,
@@ -28,7 +28,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The program exists but cannot be executed.
-    #[error("cannot execute {program:?}: {source}")]
+    #[error("cannot execute {program:?}")]
     NotExecutable {
         /// `process.args[0]`.
         program: String,
