@@ -73,6 +73,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::system::umount::APPLET,
     &crate::system::uptime::APPLET,
     &crate::net::wget::APPLET,
+    &crate::text::xargs::APPLET,
     &crate::archive::zstd::APPLET,
 ];
 

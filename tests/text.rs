@@ -6,6 +6,7 @@ mod cases {
     pub mod find;
     pub mod grep;
     pub mod sed;
+    pub mod xargs;
 }
 mod fixture;
 mod table;
@@ -25,4 +26,9 @@ fn grep() {
 #[test]
 fn sed() {
     check("sed", cases::sed::CASES);
+}
+
+#[test]
+fn xargs() {
+    check("xargs", cases::xargs::CASES);
 }

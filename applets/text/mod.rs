@@ -6,6 +6,7 @@ pub mod glob;
 pub mod grep;
 pub mod regex;
 pub mod sed;
+pub mod xargs;
 
 use std::io;
 
