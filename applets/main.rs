@@ -8,6 +8,7 @@ mod common;
 #[cfg(feature = "coreutils")]
 mod coreutils;
 mod ctr;
+mod edit;
 mod init;
 mod net;
 mod power;
@@ -17,6 +18,7 @@ mod runtime;
 #[cfg(feature = "brush")]
 mod sh;
 mod system;
+mod terminal;
 mod text;
 mod truth;
 

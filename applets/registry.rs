@@ -72,6 +72,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::net::udhcpc::APPLET,
     &crate::system::umount::APPLET,
     &crate::system::uptime::APPLET,
+    &crate::edit::vi::APPLET,
     &crate::net::wget::APPLET,
     &crate::text::xargs::APPLET,
     &crate::archive::zstd::APPLET,

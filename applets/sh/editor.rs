@@ -6,14 +6,11 @@
 
 use std::io::{self, Write};
 
-use rustix::termios::{self, LocalModes, OptionalActions, SpecialCodeIndex, Termios};
-
 use super::buffer::Buffer;
 use super::engine::Completion;
 use super::keys::{self, Key, Source};
+use crate::terminal::{self, RawMode};
 
-/// Columns of a terminal that does not know its size.
-const DEFAULT_COLUMNS: usize = 80;
 /// More candidates than this are not listed.
 const MAX_LISTED: usize = 200;
 
@@ -57,7 +54,7 @@ impl Editor {
     /// When the terminal cannot be read or written.
     pub fn read_line(&mut self, prompt: &str, complete: &mut Completer) -> io::Result<Line> {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-        let raw = if dumb { None } else { RawMode::enter() };
+        let raw = if dumb { None } else { RawMode::for_line(rustix::stdio::stdin()) };
         if raw.is_none() {
             return read_cooked(prompt);
         }
@@ -67,17 +64,10 @@ impl Editor {
             at: self.history.len(),
             draft: String::new(),
             buffer: Buffer::default(),
-            screen: Screen::new(&mut out, prompt, columns()),
+            screen: Screen::new(&mut out, prompt, terminal::size(rustix::stdio::stderr()).1),
         };
         session.run(&mut read_byte, complete)
     }
-}
-
-fn columns() -> usize {
-    let told = termios::tcgetwinsize(rustix::stdio::stderr()).map_or(0, |size| usize::from(size.ws_col));
-    let from_environment = || std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let width = if told > 0 { told } else { from_environment() };
-    if width < 2 { DEFAULT_COLUMNS } else { width }
 }
 
 fn read_byte() -> io::Result<Option<u8>> {
@@ -101,31 +91,6 @@ fn read_cooked(prompt: &str) -> io::Result<Line> {
         bytes.push(byte);
     }
     Ok(if bytes.is_empty() { Line::End } else { Line::Text(String::from_utf8_lossy(&bytes).into_owned()) })
-}
-
-/// The terminal without echo, line buffer and signal keys, until dropped.
-struct RawMode {
-    before: Termios,
-}
-
-impl RawMode {
-    fn enter() -> Option<Self> {
-        let before = termios::tcgetattr(rustix::stdio::stdin()).ok()?;
-        let mut raw = before.clone();
-        raw.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG | LocalModes::IEXTEN;
-        raw.special_codes[SpecialCodeIndex::VMIN] = 1;
-        raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-        // Not `Flush`: what was typed ahead, or pasted, is wanted.
-        termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &raw).ok()?;
-        Some(Self { before })
-    }
-}
-
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        // A terminal that is gone needs no modes.
-        let _ = termios::tcsetattr(rustix::stdio::stdin(), OptionalActions::Drain, &self.before);
-    }
 }
 
 /// One line being read.

@@ -1,6 +1,8 @@
-//! From the bytes of a terminal to keys.
+//! What keys mean to the line editor.
 
 use std::io;
+
+use crate::terminal;
 
 /// Where bytes come from: `None` at the end of input.
 pub type Source<'a> = dyn FnMut() -> io::Result<Option<u8>> + 'a;
@@ -60,106 +62,54 @@ pub enum Key {
     Gone,
 }
 
+/// A byte source that is asked for whole keys only: Escape is never a key of its own here.
+struct Blocking<'a, 'b>(&'a mut Source<'b>);
+
+impl terminal::keys::Source for Blocking<'_, '_> {
+    fn byte(&mut self) -> io::Result<Option<u8>> {
+        (self.0)()
+    }
+
+    fn follows(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
 /// Read one key.
 ///
 /// # Errors
 /// What the terminal's read gave.
 pub fn next(read: &mut Source) -> io::Result<Key> {
-    let Some(byte) = read()? else { return Ok(Key::Gone) };
-    Ok(match byte {
-        b'\r' | b'\n' => Key::Enter,
-        b'\t' => Key::Tab,
-        0x7f | 0x08 => Key::Backspace,
-        0x01 => Key::Home,
-        0x02 => Key::Left,
-        0x03 => Key::Interrupt,
-        0x04 => Key::EndOfFile,
-        0x05 => Key::End,
-        0x06 => Key::Right,
-        0x0b => Key::KillToEnd,
-        0x0c => Key::ClearScreen,
-        0x0e => Key::Down,
-        0x10 => Key::Up,
-        0x12 => Key::Search,
-        0x14 => Key::Transpose,
-        0x15 => Key::KillToStart,
-        0x17 => Key::KillWord,
-        0x19 => Key::Yank,
-        0x1b => return escape(read),
-        0x00..=0x1f => Key::Other,
-        _ => return character(byte, read),
-    })
+    Ok(meaning(terminal::keys::next(&mut Blocking(read))?))
 }
 
-/// The rest of a UTF-8 character. A wrong sequence is dropped.
-fn character(first: u8, read: &mut Source) -> io::Result<Key> {
-    let length = match first {
-        0x00..=0x7f => 1,
-        0xc0..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf7 => 4,
-        _ => return Ok(Key::Other),
-    };
-    let mut bytes = vec![first];
-    while bytes.len() < length {
-        match read()? {
-            Some(byte) => bytes.push(byte),
-            None => return Ok(Key::Gone),
-        }
-    }
-    let decoded = std::str::from_utf8(&bytes).ok().and_then(|text| text.chars().next());
-    Ok(decoded.map_or(Key::Other, Key::Char))
-}
-
-/// What follows ESC: a control sequence (ECMA-48, 5.4), an SS3 key of a keypad, or Meta with a letter.
-fn escape(read: &mut Source) -> io::Result<Key> {
-    Ok(match read()? {
-        None => Key::Gone,
-        Some(b'[') => return control_sequence(read),
-        Some(b'O') => match read()? {
-            Some(byte) => named(byte),
-            None => Key::Gone,
-        },
-        Some(b'b') => Key::WordLeft,
-        Some(b'f') => Key::WordRight,
-        Some(b'd') => Key::KillWordRight,
-        Some(0x7f | 0x08) => Key::KillWord,
-        Some(_) => Key::Other,
-    })
-}
-
-fn control_sequence(read: &mut Source) -> io::Result<Key> {
-    let mut parameters = Vec::new();
-    loop {
-        match read()? {
-            None => return Ok(Key::Gone),
-            // A final byte ends the sequence, and so does a wrong one.
-            Some(byte @ 0x40..=0x7e) => {
-                let modified = parameters.windows(2).any(|pair| pair == b";5" || pair == b";3");
-                return Ok(match (byte, parameters.as_slice()) {
-                    (b'C', _) if modified => Key::WordRight,
-                    (b'D', _) if modified => Key::WordLeft,
-                    (b'~', b"1" | b"7") => Key::Home,
-                    (b'~', b"4" | b"8") => Key::End,
-                    (b'~', b"3") => Key::Delete,
-                    (b'~', _) => Key::Other,
-                    _ => named(byte),
-                });
-            }
-            Some(byte @ 0x20..=0x3f) if parameters.len() < 16 => parameters.push(byte),
-            Some(_) => return Ok(Key::Other),
-        }
-    }
-}
-
-fn named(last: u8) -> Key {
-    match last {
-        b'A' => Key::Up,
-        b'B' => Key::Down,
-        b'C' => Key::Right,
-        b'D' => Key::Left,
-        b'H' => Key::Home,
-        b'F' => Key::End,
+fn meaning(key: terminal::keys::Key) -> Key {
+    use terminal::keys::Key as Pressed;
+    match key {
+        Pressed::Char(character) => Key::Char(character),
+        Pressed::Enter => Key::Enter,
+        Pressed::Tab => Key::Tab,
+        Pressed::Backspace => Key::Backspace,
+        Pressed::Control('a') | Pressed::Home => Key::Home,
+        Pressed::Control('b') | Pressed::Left => Key::Left,
+        Pressed::Control('c') => Key::Interrupt,
+        Pressed::Control('d') => Key::EndOfFile,
+        Pressed::Control('e') | Pressed::End => Key::End,
+        Pressed::Control('f') | Pressed::Right => Key::Right,
+        Pressed::Control('k') => Key::KillToEnd,
+        Pressed::Control('l') => Key::ClearScreen,
+        Pressed::Control('n') | Pressed::Down => Key::Down,
+        Pressed::Control('p') | Pressed::Up => Key::Up,
+        Pressed::Control('r') => Key::Search,
+        Pressed::Control('t') => Key::Transpose,
+        Pressed::Control('u') => Key::KillToStart,
+        Pressed::Control('w') | Pressed::MetaBackspace => Key::KillWord,
+        Pressed::Control('y') => Key::Yank,
+        Pressed::Meta('b') | Pressed::WordLeft => Key::WordLeft,
+        Pressed::Meta('f') | Pressed::WordRight => Key::WordRight,
+        Pressed::Meta('d') => Key::KillWordRight,
+        Pressed::Delete => Key::Delete,
+        Pressed::Gone => Key::Gone,
         _ => Key::Other,
     }
 }

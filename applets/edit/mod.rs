@@ -1,0 +1,3 @@
+//! Programs that have the whole screen for text: vi and less.
+
+pub mod vi;
