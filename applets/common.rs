@@ -9,11 +9,14 @@ use std::io::{self, Write};
 /// The exit status when there is nothing to run: 0 after `--help` or `--version`, `usage_status` after bad usage; the text has been
 /// printed.
 pub fn parse<P: clap::Parser>(args: &[OsString], usage_status: i32) -> Result<P, i32> {
-    P::try_parse_from(args).map_err(|error| {
-        // A closed pipe while printing help is no failure of ours.
-        let _ = error.print();
-        if error.use_stderr() { usage_status } else { 0 }
-    })
+    P::try_parse_from(args).map_err(|error| usage_error(&error, usage_status))
+}
+
+/// Print what clap has to say, and give the exit status: 0 for help and version.
+pub fn usage_error(error: &clap::Error, usage_status: i32) -> i32 {
+    // A closed pipe while printing help is no failure of ours.
+    let _ = error.print();
+    if error.use_stderr() { usage_status } else { 0 }
 }
 
 /// The applet's name as it was called, for messages.

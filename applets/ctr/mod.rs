@@ -37,8 +37,6 @@ mod wire;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
-
 use crate::common;
 use crate::registry::{Applet, Dir};
 use crate::runtime;
@@ -50,96 +48,112 @@ pub const APPLET: Applet =
 /// Exit status when `ctr` itself failed, bad usage included, as Docker has it.
 pub const ENGINE_FAILED: i32 = 125;
 
-/// Run and manage containers and images.
-#[derive(Parser)]
-#[command(name = "ctr", version, disable_help_subcommand = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
+/// A subcommand. Its options are built only when it is called: those of all would be most of what the program has in memory when it
+/// forks a container's monitor.
+struct Subcommand {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[OsString]) -> Result<i32, Failure>,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Follow a container that runs
-    Attach(attach::AttachArgs),
-    /// Create a container, not started
-    Create(run::CreateArgs),
-    /// Run a process in a running container
-    Exec(exec::Args),
-    /// List images
-    Images(images::ImagesArgs),
-    /// Make an image of an archive of a root file system
-    Import(pull::ImportArgs),
-    /// Print all that is known of containers
-    Inspect(list::InspectArgs),
-    /// Send a signal to containers
-    Kill(lifecycle::KillArgs),
-    /// Load images of docker save, or of an OCI layout
-    Load(load::LoadArgs),
-    /// Print a container's output
-    Logs(logs::Args),
-    /// List containers
-    Ps(list::PsArgs),
-    /// Fetch an image from a registry
-    Pull(pull::PullArgs),
-    /// Remove containers
-    Rm(lifecycle::RmArgs),
-    /// Remove images
-    Rmi(images::RmiArgs),
-    /// Create a container and start it
-    Run(run::RunArgs),
-    /// Start containers that do not run
-    Start(run::StartArgs),
-    /// Stop containers
-    Stop(lifecycle::StopArgs),
-    /// Give an image a further name
-    Tag(load::TagArgs),
-    Version(version::Args),
-    /// Manage volumes
-    Volume(volume::Args),
-    /// Wait for containers to end
-    Wait(lifecycle::WaitArgs),
+/// Why a subcommand did not run to its end.
+enum Failure {
+    /// It was called wrongly or for its help, which has been printed: exit status.
+    Usage(i32),
+    /// It failed.
+    Error(anyhow::Error),
+}
+
+/// Sorted by name.
+const SUBCOMMANDS: &[Subcommand] = &[
+    subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
+    subcommand("create", "Create a container, not started", |args| call(args, run::create)),
+    subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),
+    subcommand("images", "List images", |args| call(args, images::images)),
+    subcommand("import", "Make an image of an archive of a root file system", |args| call(args, pull::import)),
+    subcommand("inspect", "Print all that is known of containers", |args| call(args, list::inspect)),
+    subcommand("kill", "Send a signal to containers", |args| call(args, lifecycle::kill)),
+    subcommand("load", "Load images of docker save, or of an OCI layout", |args| call(args, load::load)),
+    subcommand("logs", "Print a container's output", |args| call(args, logs::logs)),
+    subcommand("ps", "List containers", |args| call(args, list::ps)),
+    subcommand("pull", "Fetch an image from a registry", |args| call(args, pull::run)),
+    subcommand("rm", "Remove containers", |args| call(args, lifecycle::rm)),
+    subcommand("rmi", "Remove images", |args| call(args, images::rmi)),
+    subcommand("run", "Create a container and start it", |args| call(args, run::run)),
+    subcommand("start", "Start containers that do not run", |args| call(args, run::start_existing)),
+    subcommand("stop", "Stop containers", |args| call(args, lifecycle::stop)),
+    subcommand("tag", "Give an image a further name", |args| call(args, load::tag)),
+    subcommand("version", "Show the version", |args| call(args, version::run)),
+    subcommand("volume", "Manage volumes", |args| call(args, volume::volume)),
+    subcommand("wait", "Wait for containers to end", |args| call(args, lifecycle::wait)),
+];
+
+const fn subcommand(
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[OsString]) -> Result<i32, Failure>,
+) -> Subcommand {
+    Subcommand { name, about, run }
+}
+
+/// Parse a subcommand's options and run it.
+fn call<A: clap::Args>(args: &[OsString], run: fn(&A) -> anyhow::Result<i32>) -> Result<i32, Failure> {
+    let name = common::called_as(args);
+    let about = SUBCOMMANDS.iter().find(|subcommand| subcommand.name == name).map_or("", |subcommand| subcommand.about);
+    let command = A::augment_args(clap::Command::new(name.clone()).bin_name(format!("ctr {name}")));
+    let command = command.about(about).long_about(None::<&str>);
+    let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
+    let parsed = parsed.map_err(|error| Failure::Usage(common::usage_error(&error, ENGINE_FAILED)))?;
+    run(&parsed).map_err(Failure::Error)
+}
+
+/// `ctr` without a subcommand that exists: help, version, or what is wrong with it.
+fn overview(args: &[OsString]) -> i32 {
+    let names = SUBCOMMANDS.iter().map(|subcommand| clap::Command::new(subcommand.name).about(subcommand.about));
+    let command = clap::Command::new("ctr")
+        .about(APPLET.summary)
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(names);
+    match command.try_get_matches_from(args) {
+        Ok(_) => ENGINE_FAILED,
+        Err(error) => common::usage_error(&error, ENGINE_FAILED),
+    }
 }
 
 fn dispatch(args: &[OsString]) -> i32 {
-    let cli = match common::parse::<Cli>(args, ENGINE_FAILED) {
-        Ok(cli) => cli,
-        Err(status) => return status,
+    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(subcommand) = SUBCOMMANDS.iter().find(|subcommand| subcommand.name == name) else {
+        return overview(args);
     };
-    let engine = matches!(cli.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
-    let result = match cli.command {
-        Command::Attach(args) => attach::attach(&args),
-        Command::Create(args) => run::create(&args),
-        Command::Exec(args) => exec::exec(&args),
-        Command::Images(args) => images::images(&args),
-        Command::Import(args) => pull::import(&args),
-        Command::Inspect(args) => list::inspect(&args),
-        Command::Kill(args) => lifecycle::kill(&args),
-        Command::Load(args) => load::load(&args),
-        Command::Logs(args) => logs::logs(&args),
-        Command::Ps(args) => list::ps(&args),
-        Command::Pull(args) => pull::run(&args),
-        Command::Rm(args) => lifecycle::rm(&args),
-        Command::Rmi(args) => images::rmi(&args),
-        Command::Run(args) => run::run(&args),
-        Command::Start(args) => run::start_existing(&args),
-        Command::Stop(args) => lifecycle::stop(&args),
-        Command::Tag(args) => load::tag(&args),
-        Command::Version(args) => version::run(&args),
-        Command::Volume(args) => volume::volume(&args),
-        Command::Wait(args) => lifecycle::wait(&args),
+    let error = match (subcommand.run)(&args[1..]) {
+        Ok(status) => return common::finish("ctr", Ok(status)),
+        Err(Failure::Usage(status)) => return status,
+        Err(Failure::Error(error)) => error,
     };
-    let failed_as = |error: &anyhow::Error| error.downcast_ref::<runtime::Error>().map(runtime::Error::exit_code);
-    match &result {
-        // Docker's exit codes: a program that was not found or not executable, or the engine.
-        Err(error) if let Some(code) = failed_as(error) => {
-            eprintln!("ctr: {error:#}");
-            code
+    // Docker's exit codes: a program that was not found or not executable, or the engine.
+    let code = error.downcast_ref::<runtime::Error>().map(runtime::Error::exit_code);
+    let engine = matches!(name, "run" | "create" | "exec").then_some(ENGINE_FAILED);
+    let status = common::finish("ctr", Err(error));
+    code.or(engine).unwrap_or(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subcommands_are_sorted() {
+        assert!(SUBCOMMANDS.is_sorted_by(|one, other| one.name < other.name));
+    }
+
+    #[test]
+    fn each_subcommand_has_valid_options_and_help() {
+        for subcommand in SUBCOMMANDS {
+            let args = [subcommand.name, "--help"].map(OsString::from);
+            assert!(matches!((subcommand.run)(&args), Err(Failure::Usage(0))), "{}", subcommand.name);
         }
-        Err(_) if engine => {
-            common::finish("ctr", result);
-            ENGINE_FAILED
-        }
-        _ => common::finish("ctr", result),
     }
 }

@@ -120,7 +120,7 @@ pub struct Options {
     pub rootfs: bool,
 
     /// Image, and the command to run in place of its own
-    #[arg(value_name = "IMAGE> [COMMAND] [ARG]..", required = true, num_args = 1.., trailing_var_arg = true)]
+    #[arg(value_name = "IMAGE", required = true, num_args = 1.., trailing_var_arg = true)]
     pub image_and_command: Vec<String>,
 }
 

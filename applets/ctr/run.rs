@@ -11,7 +11,7 @@ use std::io::Write;
 
 /// `run`.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, override_usage = "ctr run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
 pub struct RunArgs {
     /// Leave it running and print its id
     #[arg(short, long)]
@@ -26,7 +26,7 @@ pub struct RunArgs {
 
 /// `create`.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, override_usage = "ctr create [OPTIONS] IMAGE [COMMAND] [ARG]...")]
 pub struct CreateArgs {
     #[command(flatten)]
     options: Options,

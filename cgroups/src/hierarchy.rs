@@ -4,6 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::{Cgroup, Error, Result, group};
 
+/// `CGROUP2_SUPER_MAGIC`, linux/magic.h.
+const CGROUP2: u64 = 0x6367_7270;
+
 /// The mounted cgroup v2 tree.
 #[derive(Debug, Clone)]
 pub struct Hierarchy {
@@ -16,6 +19,11 @@ impl Hierarchy {
     /// # Errors
     /// [`Error::NoHierarchy`] on a host without one.
     pub fn find() -> Result<Self> {
+        let usual = Path::new("/sys/fs/cgroup");
+        // The usual place is asked first: mountinfo can be long.
+        if rustix::fs::statfs(usual).is_ok_and(|stat| u64::try_from(stat.f_type).is_ok_and(|kind| kind == CGROUP2)) {
+            return Ok(Hierarchy { root: usual.into() });
+        }
         let file = PathBuf::from("/proc/self/mountinfo");
         let text = std::fs::read_to_string(&file).map_err(|source| Error::Read { file, source })?;
         mount_point(&text).map(|root| Hierarchy { root }).ok_or(Error::NoHierarchy)

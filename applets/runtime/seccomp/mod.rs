@@ -15,7 +15,7 @@ use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilt
 use super::Error;
 use bpf::{Comparison, Condition, Decision, Rule};
 pub use profile::default_seccomp;
-use syscalls::{Abi, number};
+use syscalls::{Abi, Numbers};
 
 pub use coracle_abi::seccomp::Filter;
 
@@ -33,8 +33,8 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, Error> {
     }
     let default = code("linux.seccomp.defaultAction", profile.default_action(), profile.default_errno_ret())?;
     let mut tables = Vec::new();
-    for abi in abis(profile)? {
-        let rules = rules(profile, abi)?;
+    let abis = abis(profile)?;
+    for (abi, rules) in std::iter::zip(abis.iter().copied(), rules(profile, &abis)?) {
         // A program that is newer than the profile must see ENOSYS for calls that the profile could not know, or it does not fall
         // back to older ones.
         let newest = rules.keys().copied().filter(|&nr| nr < ARM_PRIVATE).max().unwrap_or(0);
@@ -82,22 +82,30 @@ fn abis(profile: &LinuxSeccomp) -> Result<Vec<Abi>, Error> {
     Ok(abis)
 }
 
-fn rules(profile: &LinuxSeccomp, abi: Abi) -> Result<BTreeMap<u32, Decision>, Error> {
-    let mut all: BTreeMap<u32, Decision> = BTreeMap::new();
+/// The rules for each architecture.
+fn rules(profile: &LinuxSeccomp, abis: &[Abi]) -> Result<Vec<BTreeMap<u32, Decision>>, Error> {
+    let mut all = vec![BTreeMap::new(); abis.len()];
     for rule in profile.syscalls().iter().flatten() {
         let action = code("linux.seccomp.syscalls.action", rule.action(), rule.errno_ret())?;
         let conditions = rule.args().iter().flatten().map(condition).collect::<Result<Vec<_>, _>>()?;
-        for nr in rule.names().iter().filter_map(|name| number(name, abi)) {
-            let decision = all.entry(nr).or_insert_with(|| Decision::If(Vec::new()));
-            match decision {
-                _ if conditions.is_empty() => *decision = Decision::Always(action),
-                Decision::If(rules) => rules.push(Rule { conditions: conditions.clone(), action }),
-                // What holds always holds also under a condition.
-                Decision::Always(_) => {}
+        for numbers in rule.names().iter().filter_map(|name| Numbers::of(name)) {
+            for (decisions, &abi) in all.iter_mut().zip(abis) {
+                if let Some(nr) = numbers.on(abi) {
+                    add(decisions.entry(nr).or_insert_with(|| Decision::If(Vec::new())), &conditions, action);
+                }
             }
         }
     }
     Ok(all)
+}
+
+fn add(decision: &mut Decision, conditions: &[Condition], action: u32) {
+    match decision {
+        _ if conditions.is_empty() => *decision = Decision::Always(action),
+        Decision::If(rules) => rules.push(Rule { conditions: conditions.to_vec(), action }),
+        // What holds always holds also under a condition.
+        Decision::Always(_) => {}
+    }
 }
 
 fn condition(arg: &oci_spec::runtime::LinuxSeccompArg) -> Result<Condition, Error> {
@@ -151,7 +159,7 @@ mod tests {
             Abi::Aarch64 => (0xc000_00b7, 0),
             Abi::Arm => (0x4000_0028, 0),
         };
-        run(filter.program(), arch, number(name, abi).unwrap() | bit, args)
+        run(filter.program(), arch, Numbers::of(name).unwrap().on(abi).unwrap() | bit, args)
     }
 
     #[test]

@@ -18,10 +18,21 @@ pub enum Abi {
     Arm = 4,
 }
 
-/// The number of a call, if the architecture has it.
-pub fn number(name: &str, abi: Abi) -> Option<u32> {
-    let row = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
-    u32::try_from(TABLE[row].1[abi as usize]).ok()
+/// A call's numbers on all architectures.
+#[derive(Clone, Copy)]
+pub struct Numbers(&'static [i32; 5]);
+
+impl Numbers {
+    /// Look a call up.
+    pub fn of(name: &str) -> Option<Self> {
+        let row = TABLE.binary_search_by_key(&name, |(name, _)| name).ok()?;
+        Some(Self(&TABLE[row].1))
+    }
+
+    /// The number, if the architecture has the call.
+    pub fn on(self, abi: Abi) -> Option<u32> {
+        u32::try_from(self.0[abi as usize]).ok()
+    }
 }
 
 /// Name; number on x86_64, x32, i386, aarch64, arm (-1: no such call). Sorted by name.
@@ -237,6 +248,10 @@ const TABLE: &[(&str, [i32; 5])] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn number(name: &str, abi: Abi) -> Option<u32> {
+        Numbers::of(name)?.on(abi)
+    }
 
     #[test]
     fn sorted_by_name() {
