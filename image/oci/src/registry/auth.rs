@@ -85,20 +85,24 @@ impl Request<'_> {
     }
 }
 
+/// One way to authenticate that a registry offers.
 #[derive(Debug, PartialEq, Eq)]
-struct Challenge {
-    scheme: String,
-    parameters: Vec<(String, String)>,
+pub struct Challenge {
+    /// `Bearer`, `Basic`, ...
+    pub scheme: String,
+    /// Name and value, unquoted.
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Challenge {
-    fn value(&self, name: &str) -> Option<&str> {
+    /// A parameter's value; names are alike in upper and lower case.
+    pub fn value(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 }
 
-/// `Scheme key="value", key=value, Scheme2 ...`; what cannot be read ends the list.
-fn parse_challenges(text: &str) -> Vec<Challenge> {
+/// Read a `WWW-Authenticate` header: `Scheme key="value", key=value, Scheme2 ...`; what cannot be read ends the list.
+pub fn parse_challenges(text: &str) -> Vec<Challenge> {
     let mut challenges: Vec<Challenge> = Vec::new();
     let mut rest = text.trim_start_matches([' ', ',', '\t']);
     while !rest.is_empty() {

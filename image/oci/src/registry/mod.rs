@@ -17,6 +17,7 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::{Agent, Body};
 
+pub use auth::{Challenge, parse_challenges};
 pub(crate) use blob::BlobReader;
 pub use credentials::Credentials;
 
