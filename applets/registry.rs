@@ -42,7 +42,9 @@ pub struct Applet {
 /// Our own applets, sorted by name.
 #[rustfmt::skip]
 pub const APPLETS: &[&Applet] = &[
+    &crate::text::cmp::APPLET,
     &crate::ctr::APPLET,
+    &crate::text::diff::APPLET,
     &crate::system::dmesg::APPLET,
     &crate::truth::FALSE,
     &crate::text::find::APPLET,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 mod cases {
+    pub mod diff;
     pub mod find;
     pub mod grep;
     pub mod sed;
@@ -12,6 +13,11 @@ mod fixture;
 mod table;
 
 use table::check;
+
+#[test]
+fn diff() {
+    check("diff", cases::diff::CASES);
+}
 
 #[test]
 fn find() {

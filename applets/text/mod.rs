@@ -1,6 +1,8 @@
 //! Text tools and file finders: what works on files and streams and needs nothing of the system but files.
 
+pub mod cmp;
 mod command_line;
+pub mod diff;
 pub mod find;
 pub mod glob;
 pub mod grep;
