@@ -56,6 +56,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::net::ip::APPLET,
     &crate::system::kill::KILL,
     &crate::system::kill::KILLALL,
+    &crate::edit::less::APPLET,
     &crate::system::mount::APPLET,
     &crate::net::nc::APPLET,
     &crate::net::nslookup::APPLET,

@@ -40,3 +40,52 @@ fn vi_keeps_changes_when_its_terminal_goes() {
     assert!(names.len() == 1 && names[0].to_string_lossy().contains("new.rescued-"), "{names:?}");
     assert_eq!(fs::read_to_string(&names[0]).unwrap(), "unsaved\n");
 }
+
+#[test]
+fn less_pages_and_searches() {
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = (1..=1000).map(|n| format!("line {n}\n")).collect();
+    fs::write(dir.path().join("file"), text).unwrap();
+    let mut less = Pty::spawn(&[BINARY, "less", "file"], dir.path());
+    less.expect("line 23\x1b");
+    less.say(" ", "line 46");
+    less.say("/77$\r", "line \x1b[7m77\x1b[m");
+    less.say("G", "(END)");
+    less.resize(10, 80);
+    less.say("g", "line 9\x1b");
+    less.say("=", "line 1 of 1000, 8893 bytes");
+    less.send("q");
+    assert!(less.wait().success());
+}
+
+#[test]
+fn less_reads_a_pipe_that_never_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let mut writer = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let mut less = Pty::spawn(&[BINARY, "less", "fifo"], dir.path());
+    let lines: String = (1..=30).map(|n| format!("line {n}\n")).collect();
+    std::io::Write::write_all(&mut writer, lines.as_bytes()).unwrap();
+    less.expect("line 23\x1b");
+    // To the end, which does not come: a key goes on.
+    less.send("G");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    less.say("=", "line 8 of ?");
+    less.send("q");
+    assert!(less.wait().success());
+}
+
+#[test]
+fn less_is_cat_without_a_terminal() {
+    let output = std::process::Command::new(BINARY).args(["less", "/etc/passwd", "/nowhere"]).output().unwrap();
+    assert_eq!(output.stdout, fs::read("/etc/passwd").unwrap());
+    assert_eq!(output.status.code(), Some(1));
+}

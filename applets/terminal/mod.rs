@@ -117,6 +117,14 @@ impl Screen {
         self.raw = None;
     }
 
+    /// A descriptor to see by poll(2) whether a key waits.
+    ///
+    /// # Errors
+    /// If there are no more descriptors.
+    pub fn keyboard(&self) -> io::Result<OwnedFd> {
+        self.input.try_clone()
+    }
+
     /// Rows and columns.
     pub fn size(&self) -> (usize, usize) {
         size(self.input.as_fd())
