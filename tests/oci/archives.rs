@@ -221,3 +221,20 @@ fn many_small_files_count_together() {
     }
     refused(&tar.end(), &["--max-size", "5m"], &["limit of 5242880 bytes"]);
 }
+
+#[test]
+fn a_bomb_behind_the_end() {
+    // Nothing of it is written, but all of it would be read and hashed.
+    let tar = [Tar::new().file("a", "x").end(), vec![0; 65 * MIB]].concat();
+    refused(&gzip(&tar), &[], &["after the archive's end", "limit"]);
+    let tar = [Tar::new().file("a", "x").end(), vec![0; MIB]].concat();
+    imports(&gzip(&tar), &[]);
+}
+
+#[test]
+fn a_zstd_frame_that_wants_much_memory() {
+    // A window of 2^41 bytes (RFC 8878, 3.1.1.1.2), and one of 512 MiB.
+    for window in [0xf8, 0x98] {
+        refused(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, window, 0x01, 0x00, 0x00], &[], &["zstd", "window"]);
+    }
+}

@@ -357,3 +357,32 @@ fn an_image_whose_second_layer_is_refused_leaves_no_name() {
     assert!(!place.ctr(&["images"]).out.contains("test"));
     assert_eq!(LAYER, image.manifest["layers"][0]["mediaType"]);
 }
+
+#[test]
+fn sizes_of_layers_that_are_there_already() {
+    // They are not fetched, so nothing shows that their sizes are wrong; their sum must not overflow.
+    let image = image();
+    let place = Place::new();
+    place.accepts(&["pull", "-q", &Registry::of(&image).name()]);
+    let mut liar = Image::new(&[image.archives[0].clone(), image.archives[0].clone()]);
+    for layer in 0..2 {
+        liar.manifest["layers"][layer]["size"] = json!(u64::MAX);
+    }
+    let registry = Registry::of(&liar);
+    place.accepts(&["pull", "-q", &registry.name()]);
+    assert!(place.accepts(&["images"]).contains(&registry.host()));
+    place.accepts(&["rmi", &registry.name()]);
+}
+
+#[test]
+fn the_compression_is_told_by_the_content() {
+    let archive = Tar::new().file("a", "x").end();
+    for blob in [archive.clone(), crate::content::zstd(&archive), crate::content::gzip(&archive)] {
+        for media_type in ["tar", "tar+gzip", "tar+zstd"] {
+            let mut image = Image::packed(std::slice::from_ref(&archive), vec![blob.clone()]);
+            image.manifest["layers"][0]["mediaType"] =
+                json!(format!("application/vnd.oci.image.layer.v1.{media_type}"));
+            Place::new().accepts(&["pull", "-q", &Registry::of(&image).name()]);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! A registry that does what a test tells it: one thread for each connection, one request on each.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -150,9 +150,9 @@ impl Reply {
 
 type Answer = dyn Fn(&Request) -> Option<Reply> + Send + Sync;
 
-/// A registry on a loopback port, and what it was asked.
+/// A registry on a port of its own, and what it was asked.
 pub struct Registry {
-    port: u16,
+    address: SocketAddr,
     log: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -171,8 +171,16 @@ impl Registry {
         content: Vec<(String, Reply)>,
         answer: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
     ) -> Registry {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        Registry::on(Ipv4Addr::LOCALHOST.into(), content, answer)
+    }
+
+    pub fn on(
+        address: IpAddr,
+        content: Vec<(String, Reply)>,
+        answer: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Registry {
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (answer, content): (Arc<Answer>, _) = (Arc::new(answer), Arc::new(content));
         let served = log.clone();
@@ -183,11 +191,11 @@ impl Registry {
                 std::thread::spawn(move || serve(stream, &*answer, &content, &log));
             }
         });
-        Registry { port, log }
+        Registry { address, log }
     }
 
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address.to_string()
     }
 
     pub fn name(&self) -> String {

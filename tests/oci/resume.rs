@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -193,4 +193,48 @@ fn what_a_killed_pull_staged_is_removed() {
     assert!(place.kept().iter().any(|name| name.starts_with("staging/")));
     place.accepts(&["images"]);
     assert_eq!(place.kept(), [format!("partial/{}", hex(&image.layers[0]))]);
+}
+
+#[test]
+fn pulls_killed_anywhere_leave_a_store_that_works() {
+    let (place, image) = (Place::new(), image());
+    let registry = Registry::of(&image);
+    for round in 0..25 {
+        let mut child = start(&place, &registry);
+        std::thread::sleep(Duration::from_millis(round * 7));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        place.accepts(&["images"]);
+        if place.images().join("layers").read_dir().unwrap().next().is_some() {
+            assert!(fs::read(place.layer().join("a")).unwrap() == noise(SIZE), "half a layer in round {round}");
+        }
+    }
+    pulled(&place, &registry);
+    place.accepts(&["rmi", &registry.name()]);
+    assert_eq!(place.kept(), [""; 0]);
+}
+
+#[test]
+fn a_full_disk() {
+    // 96 MiB without the reserve of 64 do not hold 40 MiB.
+    let place = Place::new();
+    let layer = Tar::new().file("big", noise(40 << 20)).end();
+    let file = place.input("layer.tar", &layer);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c"]).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let state = place.images().parent().unwrap().to_owned();
+    command.arg(
+        r#"mkdir -p "$1" && mount -t tmpfs -o size=96m disk "$1" || exit 77
+        CORACLE_STATE=$1 "$2" ctr import "$3" test; status=$?
+        find "$1/images" -mindepth 2; exit $status"#,
+    );
+    let output = command.arg("sh").arg(&state).arg(env!("CARGO_BIN_EXE_coracle")).arg(&file).output().unwrap();
+    let outcome = outcome(output);
+    if !crate::place::is_root() || outcome.code == Some(77) {
+        println!("SKIP a_full_disk: needs root and a mount namespace");
+        return;
+    }
+    outcome.failed(&["size on disk exceeds the limit", "free space"]);
+    assert_eq!(outcome.out, "", "left behind");
+    place.untouched();
 }

@@ -336,3 +336,43 @@ fn challenges_that_are_none() {
         fails(&registry, &["--creds", "user:secret"], &[words]);
     }
 }
+
+#[test]
+fn a_token_that_expires_is_asked_for_again() {
+    let image = image();
+    let issued = Arc::new(AtomicUsize::new(0));
+    let count = issued.clone();
+    let service =
+        token_service(move |_| Reply::ok(format!(r#"{{"token":"t{}"}}"#, count.fetch_add(1, Ordering::SeqCst))));
+    let challenge = format!(r#"Bearer realm="http://{}/token""#, service.host());
+    let registry = Registry::with(&image, move |request| {
+        // The first token is good for manifests only.
+        let good = if request.is_blob() { "Bearer t1" } else { "Bearer t0" };
+        let known = request.header("authorization").is_some_and(|token| token == good || token == "Bearer t1");
+        (!known).then(|| Reply::unauthorized(&challenge))
+    });
+    pulls(&registry, &[]);
+    assert_eq!(issued.load(Ordering::SeqCst), 2);
+}
+
+/// An address of this machine that is not its loopback.
+fn own_address() -> Option<std::net::IpAddr> {
+    // Nothing is sent: the kernel only looks up the way there.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_loopback())
+}
+
+#[test]
+fn plain_http_must_be_asked_for() {
+    let Some(address) = own_address() else {
+        println!("SKIP plain_http_must_be_asked_for: this machine has no address but its loopback's");
+        return;
+    };
+    let image = image();
+    let registry = Registry::on(address, image.content(), |_| None);
+    let arguments = ["pull", "-q", "--retry", "0", "--creds", "user:secret", &registry.name()];
+    Place::new().refuses(&arguments, &["requesting https://"]);
+    assert!(registry.asked().iter().all(|request| request.header("authorization").is_none()));
+    Place::new().accepts(&["pull", "-q", "--tls-verify=false", &registry.name()]);
+}

@@ -200,7 +200,7 @@ impl Store {
         };
         let (config, diff_ids) =
             manifest::parse_config(&self.read_blob(&document.config.digest)?, document.layers.len())?;
-        let size = document.layers.iter().map(|layer| layer.size).sum();
+        let size = document.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
         Ok(Image { id: document.config.digest, manifest: manifest.clone(), names, config, diff_ids, size })
     }
 

@@ -135,13 +135,24 @@ impl<R: BufRead> Archive<R> {
     /// # Errors
     /// If it cannot be read.
     pub fn drain(&mut self) -> io::Result<()> {
-        loop {
+        self.drain_at_most(u64::MAX).map(drop)
+    }
+
+    /// The same, up to a limit. False if there is more than `limit` bytes.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn drain_at_most(&mut self, limit: u64) -> io::Result<bool> {
+        let mut total = 0u64;
+        while total <= limit {
             let length = self.source.fill_buf()?.len();
             if length == 0 {
-                return Ok(());
+                return Ok(true);
             }
             self.source.consume(length);
+            total = total.saturating_add(length as u64);
         }
+        Ok(false)
     }
 
     fn member(&mut self, header: &Header, mut overrides: pax::Overrides) -> Result<Entry> {

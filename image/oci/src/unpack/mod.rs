@@ -25,6 +25,9 @@ use crate::tarball::{Archive, Entry, Kind};
 use attributes::Metadata;
 use root::{Root, split};
 
+/// Most bytes after an archive's end. tar pads to its blocks, which its user may choose; nothing is read there, but all is hashed.
+const TAIL_MAX: u64 = 64 << 20;
+
 /// What to do with device nodes in a layer. They are of no use in a container, which gets a `/dev` of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DevicePolicy {
@@ -64,7 +67,12 @@ pub fn unpack<R: BufRead>(source: R, dir: OwnedFd, devices: DevicePolicy, budget
     while let Some(entry) = archive.next_entry()? {
         layer.entry(&mut archive, entry)?;
     }
-    archive.drain().doing(|| "reading the rest of the archive".into())?;
+    if !archive.drain_at_most(TAIL_MAX).doing(|| "reading the rest of the archive".into())? {
+        return Err(Error::Limit {
+            what: "what comes after the archive's end".into(),
+            limit: format!("{TAIL_MAX} bytes"),
+        });
+    }
     layer.finish()
 }
 
