@@ -386,3 +386,28 @@ fn the_compression_is_told_by_the_content() {
         }
     }
 }
+
+#[test]
+fn a_layout_of_several_platforms() {
+    let image = image();
+    let manifest = image.manifest_bytes();
+    let mut ours = descriptor(MANIFEST, &manifest);
+    ours["platform"] = json!({ "os": "linux", "architecture": crate::image::architecture() });
+    ours["annotations"] = json!({ "org.opencontainers.image.ref.name": "ours" });
+    let mut other = descriptor(MANIFEST, b"it is not even there");
+    other["platform"] = json!({ "os": "linux", "architecture": "s390x" });
+    let place = Place::new();
+    let load = |entries: Value| {
+        let mut folder = String::new();
+        for (name, bytes) in image.layout() {
+            let index = json!({ "schemaVersion": 2, "manifests": entries }).to_string();
+            let path =
+                place.input(&format!("layout/{name}"), if name == "index.json" { index.as_bytes() } else { &bytes });
+            folder = path.parent().unwrap().to_str().unwrap().to_owned();
+        }
+        place.ctr(&["load", "-i", &folder])
+    };
+    load(json!([other])).failed(&["no image for platform", "s390x"]);
+    let outcome = load(json!([other, ours]));
+    assert_eq!((outcome.code, outcome.out.trim()), (Some(0), "Loaded image: localhost/loaded:ours"), "{}", outcome.err);
+}

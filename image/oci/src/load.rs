@@ -116,7 +116,15 @@ impl Loader<'_> {
         let Document::Index(index) = manifest::parse(index, None)? else {
             return Err(Error::invalid("index.json", "it is no index"));
         };
-        index.manifests.iter().map(|entry| self.layout_image(entry)).collect()
+        let wanted = &self.options.platform;
+        let fits = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(|platform| wanted.fit(platform).is_some());
+        let images: Vec<Image> =
+            index.manifests.iter().filter(fits).map(|entry| self.layout_image(entry)).collect::<Result<_>>()?;
+        if images.is_empty() {
+            // Says what there is instead.
+            index.select(wanted)?;
+        }
+        Ok(images)
     }
 
     fn layout_image(&self, entry: &Descriptor) -> Result<Image> {
