@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+#[path = "cases/ctr_attacks.rs"]
+mod attacks;
 #[path = "cases/ctr_terminal.rs"]
 mod terminal;
 #[path = "cases/ctr_volumes.rs"]
@@ -277,6 +279,19 @@ fn signals_in_a_row_do_not_hang() {
         assert_eq!(engine.run(&[], "true").0, 0);
     }
     assert_eq!(engine.leftovers(), (0, vec![]));
+}
+
+#[test]
+fn input_that_nobody_reads_costs_no_exit_status() {
+    let Some(engine) = Engine::new() else { return };
+    let zero = || fs::File::open("/dev/zero").unwrap();
+    for script in ["exit 3", "read -n 1 x; exit 3", "exec <&-; sleep 0.1; exit 3"] {
+        for _ in 0..5 {
+            let args = ["run", "-i", "--rm", "--network", "none", "busybox", "sh", "-c", script];
+            let output = engine.command(&args).stdin(zero()).output().unwrap();
+            assert_eq!(output.status.code(), Some(3), "{script}: {}", text(&output.stderr));
+        }
+    }
 }
 
 #[test]

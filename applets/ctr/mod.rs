@@ -6,6 +6,7 @@
 mod attach;
 mod create;
 mod exec;
+mod farewell;
 mod files;
 mod images;
 mod keys;

@@ -15,6 +15,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use super::farewell::{Listeners, Packets};
 use super::lock::Lock;
 use super::logfile::{Stream, Writer};
 use super::record::{Record, Status};
@@ -154,14 +155,20 @@ fn supervise(
     relay.clients.extend(first.map(|wire| Client { wire, attached: true, owes: false }));
     relay.until_exit(pidfd.as_fd());
     let code = reap(pidfd.as_fd()).unwrap_or(KILLED);
-    relay.drain();
+    let owed = usize::from(relay.owed.is_some());
+    let mut packets = relay.drain();
     let result = record_end(id, code).and_then(|()| reaper::finish(id, lock));
     // The socket has no name any more: whoever has connected by now is told, and there will be no one else.
     while relay.accept() {}
-    for client in &relay.clients {
-        // Blocking: what is owed before it has been sent.
-        let _ = client.wire.send(Kind::Exited, &code.to_le_bytes());
-    }
+    let end = packets.len();
+    packets.push((Kind::Exited, code.to_le_bytes().to_vec()));
+    let listeners = relay.clients.into_iter().map(|client| match client {
+        Client { wire, owes: true, .. } => (wire, 0),
+        Client { wire, attached: true, .. } => (wire, owed),
+        Client { wire, .. } => (wire, end),
+    });
+    // Last, and with nothing held: this takes as long as the slowest of them.
+    Listeners::new(listeners).tell(&packets);
     i32::from(result.is_err())
 }
 
@@ -286,16 +293,21 @@ impl Relay {
 
     /// Take output from the payload, to the log and to the clients.
     fn read(&mut self, source: Source) {
-        if self.owed.is_some() {
-            return;
+        if self.owed.is_none()
+            && let Some((kind, length)) = self.take(source)
+        {
+            self.hand_out(kind, length);
         }
+    }
+
+    /// Take output from the payload into the buffer, and to the log.
+    fn take(&mut self, source: Source) -> Option<(Kind, usize)> {
         let fd = match source {
             Source::Stdout => &self.ends.stdout,
             Source::Stderr => &self.ends.stderr,
             _ => &self.ends.console,
         };
-        let Some(fd) = fd else { return };
-        match rustix::io::read(fd, &mut self.buffer[..]) {
+        match rustix::io::read(fd.as_ref()?, &mut self.buffer[..]) {
             Ok(0) => self.close(source),
             Ok(length) => {
                 let (stream, kind) = match source {
@@ -306,13 +318,13 @@ impl Relay {
                     // A full disk must not stop the payload.
                     let _ = log.write(stream, &self.buffer[..length]);
                 }
-                self.hand_out(kind, length);
+                return Some((kind, length));
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             // A terminal says EIO when its last user is gone, for as long as there is none.
-            Err(Errno::IO) if matches!(source, Source::Console) => self.close(source),
             Err(_) => self.close(source),
         }
+        None
     }
 
     fn close(&mut self, source: Source) {
@@ -422,37 +434,24 @@ impl Relay {
         }
     }
 
-    /// After the end: what is still in the pipes, to those who still listen.
-    fn drain(&mut self) {
-        loop {
-            while self.owed.is_some() {
-                let mut polled: Vec<_> = self
-                    .clients
-                    .iter()
-                    .filter(|client| client.owes)
-                    .map(|client| PollFd::from_borrowed_fd(client.wire.as_fd(), PollFlags::OUT))
-                    .collect();
-                if poll(&mut polled, None).is_err_and(|errno| errno != Errno::INTR) {
-                    return;
+    /// After the end: what is still in the pipes, to the log and as packets for those who listen. The first is the one that some
+    /// clients have not taken, if there is one.
+    fn drain(&mut self) -> Packets {
+        let owed = self.owed.take().map(|(kind, length)| (kind, self.buffer[..length].to_vec()));
+        let mut rest: Packets = owed.into_iter().collect();
+        let is_heard = self.clients.iter().any(|client| client.attached);
+        // All descriptors are non-blocking: with every process of the container gone, empty is the end.
+        for source in [Source::Stdout, Source::Stderr, Source::Console] {
+            while self.has_data(source) {
+                if let (Some((kind, length)), true) = (self.take(source), is_heard) {
+                    rest.push((kind, self.buffer[..length].to_vec()));
                 }
-                drop(polled);
-                self.deliver();
-            }
-            // All descriptors are non-blocking: with every process of the container gone, empty is the end.
-            for source in [Source::Stdout, Source::Stderr, Source::Console] {
-                if self.owed.is_none() && self.has_data(source) {
-                    self.read(source);
-                }
-            }
-            if self.owed.is_none()
-                && ![Source::Stdout, Source::Stderr, Source::Console].into_iter().any(|source| self.has_data(source))
-            {
-                break;
             }
         }
         if let Some(log) = &mut self.log {
             let _ = log.finish();
         }
+        rest
     }
 
     fn has_data(&self, source: Source) -> bool {

@@ -150,9 +150,9 @@ impl Wire {
             let mut slices = [IoSliceMut::new(&mut kind), IoSliceMut::new(buffer)];
             match recvmsg(&self.0, &mut slices, &mut ancillary, flags | RecvFlags::CMSG_CLOEXEC) {
                 Ok(message) => break message.bytes,
-                Err(Errno::INTR) => {}
+                // The other end has closed without reading all that it was sent. That is said once; what it sent before follows.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 Err(Errno::AGAIN) => return Ok(Packet::Nothing),
-                Err(Errno::CONNRESET) => return Ok(Packet::Closed),
                 Err(errno) => return Err(errno.into()),
             }
         };
@@ -236,6 +236,17 @@ mod tests {
         assert!(matches!(other.try_receive(&mut buffer).unwrap(), Packet::Nothing));
         drop(one);
         assert!(matches!(other.receive(&mut buffer).unwrap(), Packet::Closed));
+    }
+
+    #[test]
+    fn the_last_word_is_heard_of_an_end_that_has_not_read_all() {
+        let (one, other) = Wire::pair().unwrap();
+        one.send(Kind::Input, b"unread").unwrap();
+        other.send(Kind::Exited, &7_i32.to_le_bytes()).unwrap();
+        drop(other);
+        let mut buffer = [0; CHUNK];
+        assert!(matches!(one.receive(&mut buffer).unwrap(), Packet::Body(Kind::Exited, 4)));
+        assert!(matches!(one.receive(&mut buffer).unwrap(), Packet::Closed));
     }
 
     #[test]
