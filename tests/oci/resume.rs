@@ -23,7 +23,7 @@ fn image() -> Image {
 fn on_a_disk(test: &str) -> Option<(Place, Image)> {
     let place = Place::new();
     // Magic number of tmpfs (statfs(2)).
-    if rustix::fs::statfs(&place.outside()).unwrap().f_type == 0x0102_1994 {
+    if rustix::fs::statfs(place.outside()).unwrap().f_type == 0x0102_1994 {
         println!("SKIP {test}: the build's folder is in memory");
         return None;
     }
