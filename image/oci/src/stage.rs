@@ -28,6 +28,8 @@ pub(crate) struct Incoming<'a> {
 pub(crate) struct Staged<'a> {
     store: &'a Store,
     path: PathBuf,
+    /// Open from the beginning: syncfs(2) tells of write errors since then, not of earlier ones.
+    dir: OwnedFd,
     diff_id: Digest,
 }
 
@@ -40,8 +42,10 @@ impl Store {
     /// Unpack a layer beside the store's.
     pub(crate) fn stage_layer(&self, incoming: Incoming<'_>) -> Result<Staged<'_>> {
         let path = self.staging_path().join(unique_name());
+        fs::create_dir(&path).at("creating", &path)?;
+        let dir = open_dir(&path)?;
         // Dropped on any error from here on.
-        let mut staged = Staged { store: self, path, diff_id: Digest::of(b"") };
+        let mut staged = Staged { store: self, path, dir, diff_id: Digest::of(b"") };
         let dir = staged.make()?;
         let Incoming { source, expected, diff_id, devices, budget } = incoming;
         let (actual, report) = unpack_stream(source, expected, dir, devices, budget)?;
@@ -63,7 +67,7 @@ impl Store {
 impl Staged<'_> {
     fn make(&self) -> Result<OwnedFd> {
         let diff = self.path.join("diff");
-        fs::create_dir_all(&diff).at("creating", &diff)?;
+        fs::create_dir(&diff).at("creating", &diff)?;
         let dir = open_dir(&diff)?;
         // The archive may have no entry for the root itself.
         rustix::fs::fchmod(&dir, rustix::fs::Mode::from_raw_mode(0o755)).at("setting the mode of", &diff)?;
@@ -72,7 +76,7 @@ impl Staged<'_> {
 
     /// Put it into the store: the data is on the disk before its name is.
     pub(crate) fn publish(self) -> Result<Digest> {
-        rustix::fs::syncfs(open_dir(&self.path)?).at("writing to disk", &self.path)?;
+        rustix::fs::syncfs(&self.dir).at("writing to disk", &self.path)?;
         let target = self.target();
         match fs::rename(&self.path, &target) {
             Ok(()) => sync_dir(target.parent().unwrap_or(Path::new("."))).at("writing to disk", &target)?,
