@@ -14,6 +14,8 @@ use anyhow::Context;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 
+use crate::tuning;
+
 const IMAGE: &str = "/root.erofs";
 const SYSROOT: &str = "/sysroot";
 /// Where the image is copied to if it cannot be mounted where it is.
@@ -55,6 +57,7 @@ pub fn enter_root(start: Duration) -> anyhow::Error {
 fn try_enter_root(start: Duration) -> anyhow::Result<Infallible> {
     make_dir(SYSROOT)?;
     mount_image()?;
+    tuning::hurry(Path::new(SYSROOT));
     if !Path::new(SYSROOT).join("usr/bin/coracle").exists() {
         let _ = unmount(SYSROOT, UnmountFlags::DETACH);
         anyhow::bail!("{IMAGE} holds no {PROGRAM}");

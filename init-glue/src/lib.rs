@@ -28,6 +28,7 @@ pub mod signals;
 pub mod state;
 pub mod supervise;
 pub mod sysctl;
+pub mod tuning;
 
 use std::path::PathBuf;
 

@@ -13,7 +13,7 @@ use crate::shutdown::{self, Goal};
 use crate::signals::Meaning;
 use crate::supervise::{Id, State, Supervisor};
 use crate::{
-    cgroup, console, control_socket, early, launch, machine, mounts, network, reap, run, signals, state, sysctl,
+    cgroup, console, control_socket, early, launch, machine, mounts, network, reap, run, signals, state, sysctl, tuning,
 };
 
 /// Bring the machine up and keep it running. `start` is when `/init` was started.
@@ -133,6 +133,7 @@ impl Init {
         });
         say(&format!("coracle: ready in {} ms", early::now().saturating_sub(self.start).as_millis()));
         self.start_due();
+        tuning::settle(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
         machine::load_random_seed();
     }
 

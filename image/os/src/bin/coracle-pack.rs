@@ -82,8 +82,8 @@ fn pack(args: &Arguments) -> Result<()> {
     let (tree, root_image) = (scratch.path().join("root"), scratch.path().join("root.erofs"));
     std::fs::create_dir(&tree)?;
     root::lay_out(&root, &tree)?;
-    let compressor = root::erofs(&tree, &root_image, &root)?;
-    say(&root_image, &format!("root ({compressor})"))?;
+    root::erofs(&tree, &root_image, &root)?;
+    say(&root_image, "root")?;
     let initramfs = args.out.join("initramfs.cpio.zst");
     initramfs::write(args.init.as_ref().unwrap_or(&args.binary), &root_image, args.epoch, &initramfs)?;
     say(&initramfs, "initramfs")?;
