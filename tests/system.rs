@@ -2,10 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up fails")]
 
+mod cases {
+    pub mod hexdump;
+}
+mod compare;
+mod fixture;
 mod pty;
 
 use std::fs;
 
+use compare::compare;
 use pty::Pty;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_coracle");
@@ -88,4 +94,104 @@ fn less_is_cat_without_a_terminal() {
     let output = std::process::Command::new(BINARY).args(["less", "/etc/passwd", "/nowhere"]).output().unwrap();
     assert_eq!(output.stdout, fs::read("/etc/passwd").unwrap());
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn top_shows_sorts_and_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let batch = std::process::Command::new(BINARY).args(["top", "-b", "-n", "2", "-d", "0.1"]).output().unwrap();
+    let text = String::from_utf8(batch.stdout).unwrap();
+    assert_eq!(text.matches("Tasks:").count(), 2);
+    assert!(text.contains("PID USER") && text.contains("coracle"), "{text}");
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = sleeper.id().to_string();
+    let mut top = Pty::spawn(&[BINARY, "top", "-p", &pid], dir.path());
+    top.expect("sleep");
+    top.say("c", "sleep 1000");
+    top.say("1", "%Cpu0");
+    top.say("h", "any key goes on");
+    top.say(" k", "process id to signal");
+    top.say(&format!("{pid}\r"), "signal for");
+    top.say("\r", "signal sent");
+    assert!(!sleeper.wait().unwrap().success());
+    top.send("q");
+    assert!(top.wait().success());
+    let piped = std::process::Command::new(BINARY).arg("top").output().unwrap();
+    assert_eq!(piped.status.code(), Some(1));
+}
+
+#[test]
+fn watch_runs_until_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut watch = Pty::spawn(&[BINARY, "watch", "-n", "0.1", "echo x >> log; wc -l < log"], dir.path());
+    watch.expect("Every 0.1s: echo x");
+    watch.expect("5\x1b");
+    watch.send("q");
+    assert!(watch.wait().success());
+    let watch = Pty::spawn(&[BINARY, "watch", "-e", "-x", "sh", "-c", "exit 7"], dir.path());
+    assert_eq!(watch.wait().code(), Some(7));
+}
+
+#[test]
+fn hexdump() {
+    compare("hexdump", cases::hexdump::HEXDUMP);
+}
+
+#[test]
+fn xxd() {
+    compare("xxd", cases::hexdump::XXD);
+}
+
+#[test]
+fn mountpoint() {
+    compare(
+        "mountpoint",
+        &[(
+            "mountpoint",
+            "for p in / /proc /etc /dev words tree/link; do mountpoint $p; echo $?; mountpoint -q $p; echo $?; done; mountpoint -d /proc; mountpoint -q nowhere; echo $?; mountpoint -x words 2>/dev/null; echo $?",
+        )],
+    );
+}
+
+#[test]
+fn which() {
+    compare(
+        "which",
+        &[(
+            "which",
+            "which -a ls; which sh nowhere; echo $?; which /bin/sh; which ./words; echo $?; chmod +x words; which ./words",
+        )],
+    );
+}
+
+#[test]
+fn swap_areas_and_file_systems_are_recognised() {
+    let script = "truncate -s 1M s; chmod 600 s; mkswap -L name -U 01234567-89ab-cdef-0123-456789abcdef s >/dev/null; /usr/sbin/blkid -p -o export s | grep -E '^(LABEL|UUID|TYPE)' | sort; cmp -n 4096 s s && blkid s; blkid -o value -s UUID s; blkid -s NOTHING s; echo $?; blkid words; echo $?";
+    compare("mkswap", &[("mkswap blkid", script)]);
+}
+
+#[test]
+fn lsblk_lists_what_the_kernel_has() {
+    let run = |args: &[&str]| {
+        let output = std::process::Command::new(BINARY).arg("lsblk").args(args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(&[]).starts_with("NAME"));
+    let json: serde_json::Value = serde_json::from_str(&run(&["-J", "-b"])).unwrap();
+    assert!(json["blockdevices"].is_array());
+    if std::path::Path::new("/usr/bin/lsblk").exists() {
+        let theirs =
+            std::process::Command::new("/usr/bin/lsblk").args(["-nlbo", "KNAME,SIZE,TYPE,MAJ:MIN"]).output().unwrap();
+        let words = |text: &str| {
+            let mut lines: Vec<Vec<String>> =
+                text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+            lines.sort();
+            lines
+        };
+        let ours = run(&["-nlbo", "KNAME,SIZE,TYPE,MAJ:MIN"]);
+        assert_eq!(words(&ours), words(&String::from_utf8_lossy(&theirs.stdout)));
+    }
+    let unknown = std::process::Command::new(BINARY).args(["lsblk", "-o", "FOO"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
 }

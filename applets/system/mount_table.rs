@@ -73,7 +73,7 @@ fn words(list: &str) -> Vec<String> {
 }
 
 /// Undo `\040` and the like (getmntent(3)).
-fn unescape(text: &str) -> String {
+pub fn unescape(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -6,6 +6,7 @@ pub mod diff;
 pub mod find;
 pub mod glob;
 pub mod grep;
+pub mod hexdump;
 pub mod regex;
 pub mod sed;
 pub mod xargs;

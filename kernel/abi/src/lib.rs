@@ -9,4 +9,6 @@ pub mod mount;
 pub mod netdev;
 pub mod packet;
 pub mod process;
+pub mod rtc;
 pub mod seccomp;
+pub mod swap;
