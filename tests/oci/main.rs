@@ -8,6 +8,7 @@
 mod archives;
 mod content;
 mod documents;
+mod honest;
 mod image;
 mod layers;
 mod place;

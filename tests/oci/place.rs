@@ -135,14 +135,15 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 /// What is below a folder, with all that an attacker might change.
-fn listing(folder: &Path) -> Vec<String> {
+pub fn listing(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         let meta = fs::symlink_metadata(&folder).unwrap();
         found.push(line(&folder, &meta));
-        for name in names(&folder) {
-            let path = folder.join(name);
+        // Not by `names`: some are no text.
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
             let meta = fs::symlink_metadata(&path).unwrap();
             if meta.is_dir() {
                 folders.push(path);
@@ -152,6 +153,7 @@ fn listing(folder: &Path) -> Vec<String> {
             }
         }
     }
+    found.sort();
     found
 }
 

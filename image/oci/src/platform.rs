@@ -93,8 +93,11 @@ impl FromStr for Platform {
             return Err(Error::invalid(format!("platform {text:?}"), "want OS/ARCH[/VARIANT], as linux/arm64/v8"));
         }
         let raw = Platform { os: os.into(), architecture: architecture.into(), variant: variant.map(Into::into) };
-        let (os, architecture, _) = raw.normalised();
-        Ok(Platform { os: os.into(), architecture: architecture.into(), variant: raw.variant.clone() })
+        let (os, architecture, variant) = raw.normalised();
+        // Debian's names of 32-bit ARM say the variant, too.
+        let implied = matches!(raw.architecture.as_str(), "armel" | "armhf").then(|| variant.to_owned());
+        let implied = implied.filter(|variant| !variant.is_empty());
+        Ok(Platform { os: os.into(), architecture: architecture.into(), variant: raw.variant.clone().or(implied) })
     }
 }
 
@@ -119,6 +122,8 @@ mod tests {
     fn older_variants_run() {
         assert_eq!(platform("linux/arm/v7").fit(&platform("linux/arm/v6")), Some(6));
         assert_eq!(platform("linux/arm/v6").fit(&platform("linux/arm/v7")), None);
+        assert_eq!(platform("linux/armel").fit(&platform("linux/arm/v7")), None);
+        assert_eq!(platform("linux/armel").fit(&platform("linux/arm/v6")), Some(u32::MAX));
         assert_eq!(platform("linux/amd64").fit(&platform("linux/amd64/v3")), None);
     }
 

@@ -69,10 +69,12 @@ impl Reference {
         if self.registry != DEFAULT_REGISTRY {
             return self.name();
         }
-        match self.repository.strip_prefix("library/") {
-            Some(short) if !short.contains('/') => short.to_owned(),
-            _ => self.repository.clone(),
-        }
+        let short = match self.repository.strip_prefix("library/") {
+            Some(short) if !short.contains('/') => short,
+            _ => &self.repository,
+        };
+        // `docker.io/evil.io/a` is not `evil.io/a`, which is on another registry.
+        if split_registry(short) == (DEFAULT_REGISTRY, short) { short.to_owned() } else { self.name() }
     }
 
     /// The short form of the whole reference.
@@ -245,6 +247,15 @@ mod tests {
             assert_eq!(reference.to_string(), full);
             assert_eq!(reference.familiar(), short);
             assert_eq!(short.parse::<Reference>().unwrap(), reference);
+        }
+    }
+
+    #[test]
+    fn a_short_form_never_names_another_registry() {
+        for text in ["docker.io/evil.io/a", "docker.io/localhost/a", "docker.io/docker.io/a", "docker.io/a.b/c/d:1"] {
+            let reference: Reference = text.parse().unwrap();
+            assert_eq!(reference.registry(), "docker.io");
+            assert_eq!(reference.familiar().parse::<Reference>().unwrap(), reference, "{text}");
         }
     }
 
