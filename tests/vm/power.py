@@ -21,6 +21,10 @@ def run(image, report):
                 vm.wait(rf"^coracle: going down: {goal}$")
             vm.wait(end)
             vm.wait_end()
+    with report.case("power-button"), booted(image, "power-button") as vm:
+        vm.monitor("system_powerdown")
+        vm.wait(r"coracle: going down: power off$")
+        vm.wait_end()
     with report.case("halt"), booted(image, "halt") as vm:
         vm.console.type("halt\n")
         vm.wait("System halted")
