@@ -21,7 +21,7 @@ pub fn boot(start: Duration) -> ! {
     let mut init = Init::new(start);
     init.phase("mounts", Init::mounts);
     init.phase("devices", Init::devices);
-    init.phase("state", |_| state::mount_var());
+    init.phase("state", Init::state);
     init.phase("root", |_| state::lay_over_root());
     init.phase("config", Init::config);
     init.phase("network", Init::network);
@@ -86,6 +86,12 @@ impl Init {
         if let Plan::Dhcp(device) = &self.network {
             self.supervisor.add(network::dhcp_client(device), early::now());
             self.start_due();
+        }
+    }
+
+    fn state(&mut self) {
+        if state::mount_var() {
+            self.supervisor.add(state::grow_unit(), early::now());
         }
     }
 

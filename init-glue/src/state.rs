@@ -11,6 +11,7 @@ use rustix::mount::MountFlags;
 
 use crate::console::say;
 use crate::mounts::mount_at;
+use crate::supervise::{Io, Restart, Unit};
 use crate::{STATE, early};
 
 /// GPT name of the partition.
@@ -18,11 +19,16 @@ const LABEL: &str = "STATE";
 /// How long disks on a bus that is searched in the background (SCSI, NVMe, USB) are waited for.
 const DISK_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Mount `/var`: the STATE partition, or, if there is none or it is damaged, memory. A damaged one is left as it is.
-pub fn mount_var() {
+/// By how much the file system grows at once: a second or so, after which it can be stopped.
+const GROWTH_STEP: u64 = 32 << 30;
+
+/// Mount `/var`: the STATE partition, or, if there is none or it is damaged, memory. A damaged one is left as it is. True if its file
+/// system has more room to grow, which [`grow_unit`] sees to while the machine works.
+#[must_use]
+pub fn mount_var() -> bool {
     match find() {
         Some(device) => match mount_state(&device) {
-            Ok(()) => return,
+            Ok(more) => return more,
             Err(error) => {
                 say(&format!("coracle: cannot mount {} (STATE) on /var: {error}", device.display()));
                 say("coracle: STATE is left untouched; check it with fsck.ext4 from another system");
@@ -32,20 +38,52 @@ pub fn mount_var() {
         None => {}
     }
     live_mode();
+    false
 }
 
-fn mount_state(device: &Path) -> io::Result<()> {
-    let state = device.file_name().map(|name| State::from_name(Path::new("/sys"), &name.to_string_lossy()));
-    let state = state.and_then(|result| worked(result, "STATE keeps its size"));
+/// The unit that lets STATE grow to its whole size.
+#[must_use]
+pub fn grow_unit() -> Unit {
+    Unit {
+        name: "grow-state".into(),
+        program: "/usr/bin/init".into(),
+        arg0: None,
+        args: vec!["--grow-state".into()],
+        io: Io::Log,
+        restart: Restart::Never,
+    }
+}
+
+/// What that unit runs: piece by piece, so that a signal ends it between two; the next boot goes on. Returns the exit status.
+#[must_use]
+pub fn grow() -> i32 {
+    let Some(state) = find_in(Path::new("/sys/class/block")).and_then(|device| look_up(&device)) else { return 1 };
+    loop {
+        match grow_a_step(&state) {
+            Some(0) => return 0,
+            Some(_) => {}
+            None => return 1,
+        }
+    }
+}
+
+fn look_up(device: &Path) -> Option<State> {
+    let name = device.file_name()?.to_string_lossy();
+    worked(State::from_name(Path::new("/sys"), &name), "STATE keeps its size")
+}
+
+fn grow_a_step(state: &State) -> Option<u64> {
+    worked(state.grow_file_system(Path::new("/var"), GROWTH_STEP), "the file system of STATE keeps its size")
+}
+
+fn mount_state(device: &Path) -> io::Result<bool> {
+    let state = look_up(device);
     if let Some(state) = &state {
         worked(state.grow_partition(), "STATE keeps its size");
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     mount_at(&device.to_string_lossy(), "/var", "ext4", flags, "errors=remount-ro")?;
-    if let Some(state) = &state {
-        worked(state.grow_file_system(Path::new("/var")), "the file system of STATE keeps its size");
-    }
-    Ok(())
+    Ok(state.and_then(|state| grow_a_step(&state)).is_some_and(|left| left > 0))
 }
 
 /// The result, or else a line on the console: a STATE that does not grow is still a STATE.

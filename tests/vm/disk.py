@@ -5,11 +5,13 @@ import subprocess
 
 from machine import READY, Machine, run_agent
 from peers import redis_layout
-from report import Failed, expect_equal
+from report import Failed, expect
 
 SIZE = "3G"
 # What STATE must come to: the disk less the ESP (512 MiB), alignment, and what ext4 takes for itself.
 LEAST_KIB = 2_300_000
+# In bytes: behind alignment and ESP, as image/os/src/layout.rs has it.
+STATE_START = 513 << 20
 IMAGE = "localhost/loaded:redis"
 
 
@@ -26,6 +28,10 @@ def run(image, report):
         vm.wait(READY)
         grown(vm)
         survived(vm)
+    with report.case("disk-large"):
+        large(image)
+    with report.case("disk-damaged-state"):
+        damaged(image)
 
 
 def by_firmware(vm, report, layout):
@@ -80,21 +86,41 @@ def survived(vm):
     vm.sh(f"ctr run --rm --network none {IMAGE} sh -c 'echo it runs'").expect(r"^it runs$")
 
 
+def large(image):
+    """A disk beyond what the file system was made for (1024 times its size) grows while the machine is in use, and can be stopped."""
+    disk = image.disk("disk-large", "300G")
+    for name in ["disk-large-stopped", "disk-large-again"]:
+        with Machine(image, name, run_agent(), memory=512, disk=disk) as vm:
+            vm.wait(READY)
+            if name == "disk-large-again":
+                vm.sh("while [ $(df -k --output=size /var | tail -n1) -lt 300000000 ]; do sleep 1; done")
+            vm.sh("poweroff")
+            vm.wait_end()
+            expect(vm.console.text(), r"^coracle: power off$")
+        check_file_system(image, disk)
+
+
+def damaged(image):
+    """A STATE that cannot be mounted is said so, and left alone; the machine is up without it."""
+    disk = image.disk("disk-damaged", SIZE)
+    superblock = f"write -P 0x55 {STATE_START + 1024} 1024"
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", superblock, disk], check=True, stdout=subprocess.DEVNULL)
+    with Machine(image, "disk-damaged", 'coracle.run="mount"', disk=disk) as vm:
+        vm.wait_end()
+        said = vm.console.text()
+    expect(said, r"^coracle: cannot mount /dev/vda2 \(STATE\) on /var: ", r"STATE is left untouched", r"^coracle: live mode: ")
+    unchanged = superblock.replace("write", "read")
+    read = subprocess.run(["qemu-io", "-f", "qcow2", "-c", unchanged, disk], capture_output=True, text=True, check=True)
+    if "verification failed" in read.stdout:
+        raise Failed(f"the damaged superblock was written to: {read.stdout}")
+
+
 def check_file_system(image, disk):
     """STATE after the machine went down: e2fsck has nothing to mend."""
     raw = disk.with_suffix(".raw")
     subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
-    start = state_start(raw)
-    checked = subprocess.run(["e2fsck", "-fn", f"{raw}?offset={start}"], capture_output=True, text=True, check=False)
+    checked = subprocess.run(["e2fsck", "-fn", f"{raw}?offset={STATE_START}"], capture_output=True, text=True, check=False)
     raw.unlink()
     if checked.returncode != 0:
         raise Failed(f"e2fsck -fn: status {checked.returncode}:\n{checked.stdout}{checked.stderr}")
 
-
-def state_start(raw):
-    """Where STATE starts, in bytes, by the GPT (UEFI 2.10, 5.3): the second of the entries, which start at sector 2."""
-    with open(raw, "rb") as file:
-        file.seek(2 * 512 + 128)
-        entry = file.read(128)
-    expect_equal("name of the second partition", entry[56:].decode("utf-16-le").rstrip("\0"), "STATE")
-    return int.from_bytes(entry[32:40], "little") * 512

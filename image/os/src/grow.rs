@@ -1,11 +1,10 @@
 //! STATE takes the whole disk: the machine rewrites the table, tells the kernel, and grows the file system while it is mounted.
 //!
-//! Three steps, each of which finds out by itself whether there is something to do; so they are repeated at every boot, and a power
+//! Three steps, the last of them in pieces, each of which finds out by itself whether there is something to do; so they are repeated at every boot, and a power
 //! cut between or inside them, or a virtual disk that was enlarged later, needs no other code.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -111,18 +110,26 @@ impl State {
         Ok(length)
     }
 
-    /// Enlarge the file system, mounted at `mount_point`, to the partition. Returns its size in bytes.
+    /// Enlarge the file system, mounted at `mount_point`, towards the partition's size, by at most `step` bytes: a large disk takes
+    /// minutes. Returns how many bytes are left to do.
     ///
     /// # Errors
     /// When it is no ext4, or the kernel refuses.
-    pub fn grow_file_system(&self, mount_point: &Path) -> Result<u64, Error> {
-        let failed = |doing| move |source| Error::Device { doing, path: mount_point.into(), source };
-        let root = File::open(mount_point).map_err(failed("open"))?;
-        let block = rustix::fs::fstatfs(root.as_fd()).map_err(|error| failed("examine")(error.into()))?.f_bsize;
-        let block = u64::try_from(block).unwrap_or(4096).max(512);
-        let blocks = read_number(&self.sysfs.join("size"))? * 512 / block;
-        coracle_abi::block::resize_ext4(&root, blocks).map_err(failed("enlarge the file system at"))?;
-        Ok(blocks * block)
+    pub fn grow_file_system(&self, mount_point: &Path, step: u64) -> Result<u64, Error> {
+        let failed = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Device { doing, path, source }
+        };
+        let size =
+            File::open(&self.device).and_then(Size::read).map_err(failed("read the superblock of", &self.device))?;
+        let whole = read_number(&self.sysfs.join("size"))? * 512 / size.block;
+        let next = whole.min(size.blocks.saturating_add(step / size.block));
+        if next > size.blocks {
+            let root = File::open(mount_point).map_err(failed("open", mount_point))?;
+            let enlarged = coracle_abi::block::resize_ext4(&root, next);
+            enlarged.map_err(failed("enlarge the file system at", mount_point))?;
+        }
+        Ok(whole.saturating_sub(next) * size.block)
     }
 
     fn geometry(&self) -> Result<Geometry, Error> {
@@ -130,6 +137,34 @@ impl State {
         let sector_size = read_number(&disk.join("queue/logical_block_size"))?.clamp(512, 65536);
         let sectors = read_number(&disk.join("size"))? * 512 / sector_size;
         Ok(Geometry { sector_size: sector_size as u32, sectors })
+    }
+}
+
+/// The size of an ext4, as its superblock has it. (statfs(2) leaves out what the file system needs for itself.)
+#[derive(Debug, PartialEq, Eq)]
+struct Size {
+    blocks: u64,
+    /// Bytes in a block.
+    block: u64,
+}
+
+impl Size {
+    /// Read the superblock, 1024 bytes from the start; see Documentation/filesystems/ext4/super.rst. Of a mounted file system the
+    /// device's cache has the present one.
+    fn read(mut device: File) -> io::Result<Self> {
+        let mut block = [0; 1024];
+        device.seek(io::SeekFrom::Start(1024))?;
+        device.read_exact(&mut block)?;
+        Self::parse(&block).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no ext4"))
+    }
+
+    fn parse(superblock: &[u8; 1024]) -> Option<Self> {
+        let word = |at: usize| superblock.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+        // s_magic; s_log_block_size; the high half of s_blocks_count counts with the feature 64bit.
+        let magic = superblock.get(0x38..0x3a)? == [0x53, 0xef];
+        let log = word(0x18).filter(|log| *log <= 6)?;
+        let high = if word(0x60)? & 0x80 != 0 { u64::from(word(0x150)?) } else { 0 };
+        magic.then_some(Size { blocks: high << 32 | u64::from(word(0x4)?), block: 1024 << log })
     }
 }
 
@@ -187,6 +222,21 @@ mod tests {
         let grown = enlarge(&mut table, 2, LARGE).unwrap();
         assert_eq!(grown, Some(Grown { first: 4096, last: (64 << 11) - 1, changed: true }));
         assert!(!enlarge(&mut table, 2, LARGE).unwrap().unwrap().changed);
+    }
+
+    #[test]
+    fn sizes_of_superblocks() {
+        let mut block = [0; 1024];
+        block[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
+        block[0x4..0x8].copy_from_slice(&32768_u32.to_le_bytes());
+        block[0x18] = 2;
+        block[0x150] = 1;
+        assert_eq!(Size::parse(&block), Some(Size { blocks: 32768, block: 4096 }));
+        block[0x60] = 0x80;
+        assert_eq!(Size::parse(&block), Some(Size { blocks: (1 << 32) + 32768, block: 4096 }));
+        block[0x18] = 60;
+        assert_eq!(Size::parse(&block), None);
+        assert_eq!(Size::parse(&[0; 1024]), None);
     }
 
     #[test]
