@@ -3,9 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::SystemTime;
 
 use coracle_abi::atomic_write::{self, Durability};
 use rustix::mount::MountFlags;
+use rustix::time::Timespec;
 
 use crate::cmdline::Share;
 use crate::console::say;
@@ -50,6 +52,27 @@ fn is_machine_id(text: &str) -> bool {
     text.len() == 32
         && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         && text.bytes().any(|b| b != b'0')
+}
+
+/// Without a clock that runs while the power is off, it is never earlier than when this system was made, and when it was last shut
+/// down: certificates that were valid then are so now. What sets it right is the time of the network.
+pub fn set_clock_forward() {
+    let made = modified("/usr/bin/coracle");
+    let Some(earliest) = modified(SEED).max(made) else { return };
+    if SystemTime::now() >= earliest {
+        return;
+    }
+    let time = earliest.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|time| Timespec::try_from(time).ok());
+    let set = time.map(|time| rustix::time::clock_settime(rustix::time::ClockId::Realtime, time));
+    match set {
+        Some(Ok(())) => say("coracle: no clock, or a wrong one: set to the latest time known"),
+        Some(Err(error)) => say(&format!("coracle: cannot set the clock: {error}")),
+        None => {}
+    }
+}
+
+fn modified(path: &str) -> Option<SystemTime> {
+    fs::metadata(path).and_then(|meta| meta.modified()).ok()
 }
 
 /// Stir the seed that the last run left into the kernel's pool. It is not credited as entropy: two clones of one disk

@@ -93,6 +93,7 @@ impl Init {
         if state::mount_var() {
             self.supervisor.add(state::grow_unit(), early::now());
         }
+        machine::set_clock_forward();
     }
 
     fn config(&mut self) {

@@ -5,7 +5,7 @@ import subprocess
 
 from machine import READY, Machine, run_agent
 from peers import redis_layout
-from report import Failed, expect
+from report import Failed, expect, expect_equal
 
 SIZE = "3G"
 # What STATE must come to: the disk less the ESP (512 MiB), alignment, and what ext4 takes for itself.
@@ -41,6 +41,10 @@ def by_firmware(vm, report, layout):
         if "live mode" in vm.console.text():
             raise Failed("STATE was not used")
         vm.start_agent()
+    with report.case("disk-clock-by-firmware"):
+        # Not every firmware lends its clock to the kernel: then it is at least the time at which the image was made.
+        result = vm.sh("echo $(($(date +%s) >= $(stat -c %Y /usr/bin/coracle)))")
+        expect_equal("whether the clock is past the image", result.output, "1\n")
     with report.case("disk-state-grows"):
         grown(vm)
     with report.case("disk-first-use"):
@@ -94,8 +98,7 @@ def large(image):
             vm.wait(READY)
             if name == "disk-large-again":
                 vm.sh("while [ $(df -k --output=size /var | tail -n1) -lt 300000000 ]; do sleep 1; done")
-            vm.sh("poweroff")
-            vm.wait_end()
+            vm.end_by("poweroff")
             expect(vm.console.text(), r"^coracle: power off$")
         check_file_system(image, disk)
 

@@ -164,16 +164,11 @@ class Machine:
         self.agent.connect(str(self.scratch / "agent"))
 
     def sh(self, script, timeout=300):
-        """Run a script by the machine's `sh`: its output and status. There is no timing in it: the limit is for a hang."""
-        self.scripts += 1
-        name = f"script-{self.scripts}"
-        (self.share / name).write_text(script)
-        if self.agent is None:
-            self._connect()
+        """Run a script by the machine's `sh`: its output and status. The limit is for a hang; no case is about time."""
+        name = self._send(script)
         self.agent.settimeout(timeout)
         answer = b""
         try:
-            self.agent.sendall(f"{name}\n".encode())
             while not answer.endswith(b"\n"):
                 data = self.agent.recv(64)
                 if not data:
@@ -183,6 +178,20 @@ class Machine:
             raise Failed(f"no answer within {timeout} s to:\n{script}\nthe console's end:\n{self.console.tail()}") from None
         output = (self.share / f"{name}.out").read_text(errors="replace")
         return Result(output, int(answer.split()[1]))
+
+    def end_by(self, command):
+        """Run a command that ends the machine, and wait until QEMU has ended by itself."""
+        self._send(command)
+        self.wait_end()
+
+    def _send(self, script):
+        self.scripts += 1
+        name = f"script-{self.scripts}"
+        (self.share / name).write_text(script)
+        if self.agent is None:
+            self._connect()
+        self.agent.sendall(f"{name}\n".encode())
+        return name
 
     def monitor(self, command):
         """A command of QEMU's monitor."""
