@@ -83,6 +83,9 @@ fn mount_state(device: &Path) -> io::Result<bool> {
     }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     mount_at(&device.to_string_lossy(), "/var", "ext4", flags, "errors=remount-ro")?;
+    if let Some(state) = &state {
+        worked(state.renew_file_system_id(Path::new("/var")), "STATE keeps the UUID of the image");
+    }
     Ok(state.and_then(|state| grow_a_step(&state)).is_some_and(|left| left > 0))
 }
 

@@ -24,6 +24,8 @@ def run(image, report):
             by_firmware(vm, report, layout)
     with report.case("disk-is-clean"):
         check_file_system(image, disk)
+    with report.case("disk-has-its-own-identifiers"):
+        own_identifiers(image, disk)
     with report.case("disk-direct-boot"), Machine(image, "disk-direct", run_agent(), memory=512, disk=disk) as vm:
         vm.wait(READY)
         grown(vm)
@@ -101,6 +103,30 @@ def large(image):
             vm.end_by("poweroff")
             expect(vm.console.text(), r"^coracle: power off$")
         check_file_system(image, disk)
+
+
+def own_identifiers(image, disk):
+    """Two disks of one image are told apart, but firmware finds the ESP by what it knew."""
+    names = ["disk", "ESP", "STATE", "file system"]
+    made, own = identifiers(image.out / "coracle.qcow2", image.logs), identifiers(disk, image.logs)
+    changed = [name for name, one, other in zip(names, made, own) if one != other]
+    expect_equal("what has changed", changed, ["disk", "STATE", "file system"])
+
+
+def identifiers(disk, logs):
+    """Identifiers of the disk, its two partitions (UEFI 2.10, 5.3), and the ext4 (s_uuid)."""
+    raw = logs / "identifiers.raw"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)
+    with open(raw, "rb") as file:
+        found = [read_at(file, at, 16) for at in [512 + 56, 1024 + 16, 1024 + 128 + 16, STATE_START + 1024 + 0x68]]
+    raw.unlink()
+    return found
+
+
+def read_at(file, at, count):
+    """Some bytes of a file."""
+    file.seek(at)
+    return file.read(count)
 
 
 def damaged(image):

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::gpt::{self, Copy, Geometry, Table};
+use crate::guid::Guid;
 use crate::layout;
 
 /// Why STATE does not grow. It works on with the size that it has.
@@ -83,7 +84,8 @@ impl State {
         })
     }
 
-    /// Enlarge the partition to the end of its disk, in the table and in the kernel. Returns its size in bytes.
+    /// Enlarge the partition to the end of its disk, in the table and in the kernel, and give a disk that has the image's identifiers
+    /// its own. Returns the partition's size in bytes.
     ///
     /// # Errors
     /// When the table is not ours to change, or a device refuses.
@@ -97,7 +99,9 @@ impl State {
         let Some(grown) = grown else {
             return Err(Error::NotState { disk: self.disk.clone(), number: self.number });
         };
-        if grown.changed || copy == Copy::Backup {
+        let random = || Guid::random().map_err(failed("find identifiers for"));
+        let renewed = renew(&mut table, self.number, random()?, random()?);
+        if grown.changed || renewed || copy == Copy::Backup {
             table.write(&mut disk, geometry, |disk| disk.sync_all()).map_err(table_error)?;
         }
         let sector = u64::from(geometry.sector_size);
@@ -120,8 +124,9 @@ impl State {
             let path = path.to_owned();
             move |source| Error::Device { doing, path, source }
         };
-        let size =
-            File::open(&self.device).and_then(Size::read).map_err(failed("read the superblock of", &self.device))?;
+        let size = File::open(&self.device)
+            .and_then(Superblock::read)
+            .map_err(failed("read the superblock of", &self.device))?;
         let whole = read_number(&self.sysfs.join("size"))? * 512 / size.block;
         let next = whole.min(size.blocks.saturating_add(step / size.block));
         if next > size.blocks {
@@ -132,6 +137,22 @@ impl State {
         Ok(whole.saturating_sub(next) * size.block)
     }
 
+    /// Give the file system, mounted at `mount_point`, a UUID of its own if it still has the image's.
+    ///
+    /// # Errors
+    /// When it is no ext4, or the kernel refuses.
+    pub fn renew_file_system_id(&self, mount_point: &Path) -> Result<(), Error> {
+        let failed = |doing| move |source| Error::Device { doing, path: self.device.clone(), source };
+        let superblock =
+            File::open(&self.device).and_then(Superblock::read).map_err(failed("read the superblock of"))?;
+        if !superblock.uuid.is_derived() {
+            return Ok(());
+        }
+        let root = File::open(mount_point).map_err(failed("open the root of"))?;
+        let own = Guid::random().map_err(failed("find a UUID for"))?;
+        coracle_abi::block::set_ext4_uuid(&root, own.text_order()).map_err(failed("set the UUID of"))
+    }
+
     fn geometry(&self) -> Result<Geometry, Error> {
         let disk = self.sysfs.parent().unwrap_or(&self.sysfs);
         let sector_size = read_number(&disk.join("queue/logical_block_size"))?.clamp(512, 65536);
@@ -140,15 +161,16 @@ impl State {
     }
 }
 
-/// The size of an ext4, as its superblock has it. (statfs(2) leaves out what the file system needs for itself.)
+/// What the superblock of an ext4 says. (statfs(2) leaves out of the size what the file system needs for itself.)
 #[derive(Debug, PartialEq, Eq)]
-struct Size {
+struct Superblock {
     blocks: u64,
     /// Bytes in a block.
     block: u64,
+    uuid: Guid,
 }
 
-impl Size {
+impl Superblock {
     /// Read the superblock, 1024 bytes from the start; see Documentation/filesystems/ext4/super.rst. Of a mounted file system the
     /// device's cache has the present one.
     fn read(mut device: File) -> io::Result<Self> {
@@ -164,7 +186,8 @@ impl Size {
         let magic = superblock.get(0x38..0x3a)? == [0x53, 0xef];
         let log = word(0x18).filter(|log| *log <= 6)?;
         let high = if word(0x60)? & 0x80 != 0 { u64::from(word(0x150)?) } else { 0 };
-        magic.then_some(Size { blocks: high << 32 | u64::from(word(0x4)?), block: 1024 << log })
+        let uuid = Guid::from_text_order(superblock.get(0x68..0x78)?.try_into().ok()?);
+        magic.then_some(Superblock { blocks: high << 32 | u64::from(word(0x4)?), block: 1024 << log, uuid })
     }
 }
 
@@ -194,6 +217,22 @@ fn enlarge(table: &mut Table, number: u32, geometry: Geometry) -> Result<Option<
     Ok(Some(Grown { first: state.first, last, changed: moved || last != state.last }))
 }
 
+/// Replace the image's identifiers: those of the disk and of STATE. The ESP keeps its own, by which firmware may know what to boot.
+/// True if there was something to replace.
+fn renew(table: &mut Table, number: u32, disk: Guid, partition: Guid) -> bool {
+    let renewed = table.disk.is_derived();
+    if renewed {
+        table.disk = disk;
+    }
+    match table.entries.get_mut((number as usize).wrapping_sub(1)) {
+        Some(Some(state)) if state.guid.is_derived() => {
+            state.guid = partition;
+            true
+        }
+        _ => renewed,
+    }
+}
+
 fn read_number(path: &Path) -> Result<u64, Error> {
     fs::read_to_string(path)
         .and_then(|text| text.trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)))
@@ -204,7 +243,6 @@ fn read_number(path: &Path) -> Result<u64, Error> {
 mod tests {
     use super::*;
     use crate::gpt::Entry;
-    use crate::guid::Guid;
 
     const SMALL: Geometry = Geometry { sector_size: 512, sectors: 16 << 11 };
     const LARGE: Geometry = Geometry { sector_size: 512, sectors: (64 << 11) + 100 };
@@ -225,18 +263,34 @@ mod tests {
     }
 
     #[test]
-    fn sizes_of_superblocks() {
+    fn superblocks() {
         let mut block = [0; 1024];
         block[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
         block[0x4..0x8].copy_from_slice(&32768_u32.to_le_bytes());
         block[0x18] = 2;
         block[0x150] = 1;
-        assert_eq!(Size::parse(&block), Some(Size { blocks: 32768, block: 4096 }));
+        let uuid = Guid::derive("0.1.0", "state");
+        block[0x68..0x78].copy_from_slice(&uuid.text_order());
+        assert_eq!(Superblock::parse(&block), Some(Superblock { blocks: 32768, block: 4096, uuid }));
         block[0x60] = 0x80;
-        assert_eq!(Size::parse(&block), Some(Size { blocks: (1 << 32) + 32768, block: 4096 }));
+        assert_eq!(Superblock::parse(&block), Some(Superblock { blocks: (1 << 32) + 32768, block: 4096, uuid }));
         block[0x18] = 60;
-        assert_eq!(Size::parse(&block), None);
-        assert_eq!(Size::parse(&[0; 1024]), None);
+        assert_eq!(Superblock::parse(&block), None);
+        assert_eq!(Superblock::parse(&[0; 1024]), None);
+    }
+
+    #[test]
+    fn a_disk_gets_identifiers_of_its_own_once() {
+        let mut table = table(layout::STATE_TYPE);
+        let (own, other) = (Guid::random().unwrap(), Guid::random().unwrap());
+        table.disk = Guid::derive("0.1.0", "disk");
+        for entry in table.entries.iter_mut().flatten() {
+            entry.guid = Guid::derive("0.1.0", "partition");
+        }
+        assert!(renew(&mut table, 2, own, other));
+        let guids: Vec<_> = table.entries.iter().flatten().map(|entry| entry.guid).collect();
+        assert_eq!((table.disk, guids[0], guids[1]), (own, Guid::derive("0.1.0", "partition"), other));
+        assert!(!renew(&mut table, 2, other, own));
     }
 
     #[test]

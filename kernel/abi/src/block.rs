@@ -1,4 +1,4 @@
-//! Growing a partition and the ext4 on it while both are in use.
+//! Growing a partition and the ext4 on it, and naming that anew, while both are in use.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -9,6 +9,17 @@ const BLKPG: u32 = 0x1269;
 const BLKPG_RESIZE_PARTITION: libc::c_int = 3;
 /// `EXT4_IOC_RESIZE_FS` of the kernel's Documentation/admin-guide/ext4.rst: `_IOW('f', 16, __u64)`.
 const EXT4_IOC_RESIZE_FS: u32 = 0x4008_6610;
+
+/// `EXT4_IOC_SETFSUUID` of linux/ext4.h: `_IOW('f', 44, struct fsuuid)`.
+const EXT4_IOC_SETFSUUID: u32 = 0x4008_662c;
+
+/// `struct fsuuid` of linux/ext4.h, with its flexible array.
+#[repr(C)]
+struct FsUuid {
+    length: u32,
+    flags: u32,
+    uuid: [u8; 16],
+}
 
 /// `struct blkpg_partition`.
 #[repr(C)]
@@ -64,6 +75,17 @@ pub fn resize_ext4(root: impl AsFd, blocks: u64) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Give the mounted ext4 that `root`, its root folder, lies on another UUID.
+///
+/// # Errors
+/// `EOPNOTSUPP` if its checksums depend on the UUID (it lacks the feature metadata_csum_seed); `EPERM` without CAP_SYS_ADMIN.
+pub fn set_ext4_uuid(root: impl AsFd, uuid: [u8; 16]) -> io::Result<()> {
+    let argument = FsUuid { length: 16, flags: 0, uuid };
+    // SAFETY: EXT4_IOC_SETFSUUID reads the header and the `length` bytes that follow it.
+    let result = unsafe { libc::ioctl(root.as_fd().as_raw_fd(), EXT4_IOC_SETFSUUID as _, &raw const argument) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +94,7 @@ mod tests {
     fn layouts_are_those_of_the_kernel() {
         assert_eq!(size_of::<BlkpgPartition>(), 152);
         assert_eq!(size_of::<BlkpgArgument>(), 24);
+        assert_eq!(size_of::<FsUuid>(), 24);
     }
 
     #[test]
@@ -79,6 +102,7 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         assert!(resize_partition(&null, 1, 0, 512).is_err());
         assert!(resize_ext4(&null, 1).is_err());
+        assert!(set_ext4_uuid(&null, [1; 16]).is_err());
         assert!(resize_partition(&null, 1, u64::MAX, 512).is_err());
     }
 }

@@ -8,9 +8,10 @@ use crate::guid::Guid;
 use crate::layout;
 
 /// Features by name, so that the host's mke2fs.conf does not decide. `resize_inode` and its reserve let the kernel grow it online
-/// to 1024 times its size with all tables in place; beyond that the kernel turns to `meta_bg` by itself.
+/// to 1024 times its size with all tables in place; beyond that the kernel turns to `meta_bg` by itself. `metadata_csum_seed` lets the
+/// machine give it a UUID of its own while it is mounted.
 const FEATURES: &str = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
-                        huge_file,dir_nlink,extra_isize,metadata_csum";
+                        huge_file,dir_nlink,extra_isize,metadata_csum,metadata_csum_seed";
 
 /// A journal never grows with its file system: this is one for the grown one.
 const JOURNAL_MIB: &str = "size=32";
