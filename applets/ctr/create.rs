@@ -54,6 +54,8 @@ fn lock_new(id: &str) -> anyhow::Result<Lock> {
 }
 
 fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<()> {
+    let containers = paths::containers();
+    files::private_dir(&containers).with_context(|| format!("cannot create {}", containers.display()))?;
     for part in ["upper", "work", "rootfs"] {
         let path = dir.join(part);
         std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;

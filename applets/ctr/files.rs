@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use coracle_abi::atomic_write;
@@ -10,6 +11,25 @@ pub use coracle_abi::atomic_write::Durability;
 /// Replace a file's content atomically; it is its owner's alone. Only the owner of the directory's lock may do this.
 pub fn write(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     atomic_write::write(path, content, 0o600, durability)
+}
+
+/// Make a directory that only its owner may look into, or close one that is there to others: what containers hold, programs with
+/// the set-user-ID bit among it, is not for the host's users (CVE-2021-41091).
+pub fn private_dir(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() && meta.permissions().mode() & 0o077 == 0 => Ok(()),
+        Ok(_) => fs::set_permissions(path, fs::Permissions::from_mode(0o700)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            match fs::DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                made => made,
+            }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Remove a tree; one that is gone is success.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::paths;
+use super::{files, paths};
 
 /// The held lock. It is inherited by forked children and free once the last of them has closed it.
 pub struct Lock {
@@ -21,7 +21,7 @@ impl Lock {
     pub fn try_take(id: &str) -> io::Result<Option<Self>> {
         let dir = paths::live_container(id);
         loop {
-            match fs::create_dir_all(&dir) {
+            match files::private_dir(&paths::live_containers()).and_then(|()| fs::create_dir_all(&dir)) {
                 // It was there and is gone: the last owner has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made?,
@@ -51,10 +51,10 @@ impl Lock {
         // The lock file goes last, and while it is held: who opens it before that fails the check for its name.
         for entry in fs::read_dir(&self.dir)?.filter_map(Result::ok) {
             if entry.file_name() != "lock" {
-                super::files::remove(&entry.path())?;
+                files::remove(&entry.path())?;
             }
         }
-        super::files::remove(&self.dir.join("lock"))?;
+        files::remove(&self.dir.join("lock"))?;
         // Someone may have made a new lock file already.
         let _ = fs::remove_dir(&self.dir);
         drop(self.file);

@@ -50,7 +50,7 @@ pub struct Lock {
 /// Wait for the lock.
 pub fn lock() -> anyhow::Result<Lock> {
     let dir = paths::volumes();
-    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    files::private_dir(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let file = File::open(&dir).with_context(|| format!("cannot open {}", dir.display()))?;
     flock(&file, FlockOperation::LockExclusive).with_context(|| format!("cannot lock {}", dir.display()))?;
     Ok(Lock { _file: file })

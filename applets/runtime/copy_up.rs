@@ -69,8 +69,13 @@ fn empty_into_data(volume: &OwnedFd) -> io::Result<()> {
     };
     let data = openat(volume, "_data", DIRECTORY, Mode::empty())?;
     for name in names(full.as_fd())? {
-        renameat(&full, &name, &data, &name)?;
+        match renameat(&full, &name, &data, &name) {
+            // Another container that has the volume was there first.
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::ISDIR | Errno::NOTDIR) => {}
+            moved => moved?,
+        }
     }
+    remove_content(&full)?;
     copy_attributes(full.as_fd(), data.as_fd(), &fstat(&full)?)?;
     Ok(unlinkat(volume, "fill", AtFlags::REMOVEDIR)?)
 }

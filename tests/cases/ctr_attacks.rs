@@ -79,6 +79,18 @@ fn cve_2025_31133_null_device_as_a_link() {
     assert_eq!(fs::read("/proc/sys/kernel/core_pattern").unwrap(), before);
 }
 
+#[test]
+fn cve_2021_41091_the_state_is_closed_to_other_users() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(engine) = Engine::new() else { return };
+    let output = engine.ctr(&["create", "-v", "/data", "--name", "some", "busybox"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mode = |folder: &str| fs::metadata(engine.dir.path().join(folder)).unwrap().permissions().mode() & 0o777;
+    for folder in ["state/containers", "state/volumes", "state/images", "run/containers"] {
+        assert_eq!(mode(folder), 0o700, "{folder}");
+    }
+}
+
 /// CVE-2021-30465 and CVE-2024-45310: what a mount point is, and where, changes between two looks.
 #[test]
 fn cve_2021_30465_mount_points_that_are_swapped() {

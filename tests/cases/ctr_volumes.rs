@@ -82,6 +82,23 @@ fn an_image_fills_its_volumes() {
 }
 
 #[test]
+fn extended_attributes_come_along() {
+    let Some(engine) = Engine::new() else { return };
+    let file = engine.dir.path().join("tree/data/file");
+    fs::create_dir(file.parent().unwrap()).unwrap();
+    fs::write(&file, "").unwrap();
+    // struct vfs_cap_data, linux/capability.h: version 2, effective, CAP_NET_BIND_SERVICE.
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    rustix::fs::setxattr(&file, "security.capability", &capability, rustix::fs::XattrFlags::empty()).unwrap();
+    load(&engine, "capable", ":", &[]);
+    sh(&engine, &["-v", "vv:/data"], "capable", "true");
+    let mut value = [0; 64];
+    let copy = engine.dir.path().join("state/volumes/vv/_data/file");
+    let length = rustix::fs::getxattr(&copy, "security.capability", &mut value[..]).unwrap();
+    assert_eq!(value[..length], capability);
+}
+
+#[test]
 fn volumes_are_listed_and_removed() {
     let Some(engine) = Engine::new() else { return };
     load(&engine, "declares", ":", &["/data"]);
