@@ -22,8 +22,8 @@ enum Instruction {
     Assert(Assert),
     BackReference(usize),
     Save(usize),
-    /// Fail when the position is what the slot holds: a repetition that matched nothing.
-    Progress(usize),
+    /// When the position is what the slot holds, the repetition matched nothing: it fails, or is the last one, and what follows the loop is there.
+    Progress(usize, usize),
     Jump(usize),
     /// Try the first, then the second.
     Split(usize, usize),
@@ -36,8 +36,13 @@ pub struct Program {
     /// Two slots for each group, group 0 being the match; loop positions follow.
     slots: usize,
     groups: usize,
+    /// There are repetitions without an upper end.
+    loops: bool,
     flags: Flags,
 }
+
+/// Two positions for each group, then those of loops.
+type Slots = Vec<Option<usize>>;
 
 /// Start and end of each group that took part; index 0 is the whole match.
 pub type Spans = Vec<Option<(usize, usize)>>;
@@ -45,7 +50,7 @@ pub type Spans = Vec<Option<(usize, usize)>>;
 impl Program {
     /// Compile an expression with `groups` groups.
     pub fn new(node: &Node, groups: usize, flags: Flags) -> Result<Self> {
-        let mut program = Program { code: Vec::new(), slots: 2 * (groups + 1), groups, flags };
+        let mut program = Program { code: Vec::new(), slots: 2 * (groups + 1), groups, loops: false, flags };
         program.emit(node)?;
         program.code.push(Instruction::Match);
         Ok(program)
@@ -124,57 +129,109 @@ impl Program {
     fn emit_star(&mut self, node: &Node) -> Result<()> {
         let slot = self.slots;
         self.slots += 1;
+        self.loops = true;
         let split = self.push(Instruction::Split(0, 0))?;
         self.push(Instruction::Save(slot))?;
         self.emit(node)?;
-        self.push(Instruction::Progress(slot))?;
+        let progress = self.push(Instruction::Progress(slot, 0))?;
         self.push(Instruction::Jump(split))?;
-        self.code[split] = Instruction::Split(split + 1, self.code.len());
+        let end = self.code.len();
+        self.code[progress] = Instruction::Progress(slot, end);
+        self.code[split] = Instruction::Split(split + 1, end);
         Ok(())
     }
 
-    /// The leftmost match that begins at `start` or later.
+    /// Whether there is a match.
     ///
     /// # Errors
     /// When the search takes too long.
+    pub fn is_match(&self, text: &[u8]) -> Result<bool> {
+        Ok(self.search(text, 0, false)?.is_some())
+    }
+
+    /// The leftmost match that begins at `start` or later; of those that begin there, the longest. If looking for a longer one takes too long,
+    /// the longest that has been found.
+    ///
+    /// # Errors
+    /// When the search takes too long, and nothing has been found.
     pub fn find_at(&self, text: &[u8], start: usize) -> Result<Option<Spans>> {
+        let slots = self.search(text, start, true)?;
+        Ok(slots.map(|slots| (0..=self.groups).map(|group| slots[2 * group].zip(slots[2 * group + 1])).collect()))
+    }
+
+    fn search(&self, text: &[u8], start: usize, longest: bool) -> Result<Option<Slots>> {
         let mut steps = 0;
         let mut at = start;
         while at <= text.len() {
-            if let Some(slots) = self.run(text, at, &mut steps)? {
-                let span = |group: usize| slots[2 * group].zip(slots[2 * group + 1]);
-                return Ok(Some((0..=self.groups).map(span).collect()));
+            let found = self.run(text, at, Way { longest, empty: false }, &mut steps)?;
+            if found.as_ref().is_some_and(|found| !longest || found[1] == Some(text.len())) {
+                return Ok(found);
+            }
+            // POSIX lets a repetition match nothing only where that is needed.
+            let with_empty = if self.loops && (found.is_none() || steps <= STEPS_MAX) {
+                match self.run(text, at, Way { longest, empty: true }, &mut steps) {
+                    Err(_) if found.is_some() => None,
+                    result => result?,
+                }
+            } else {
+                None
+            };
+            let end = |slots: &Option<Slots>| slots.as_ref().and_then(|slots| slots[1]);
+            let best = if end(&with_empty) > end(&found) { with_empty } else { found };
+            if best.is_some() {
+                return Ok(best);
             }
             at += char_at(text, at).map_or(1, |(_, length)| length);
         }
         Ok(None)
     }
 
-    fn run(&self, text: &[u8], start: usize, steps: &mut u64) -> Result<Option<Vec<Option<usize>>>> {
+    /// Match at `start`: the first way found, or the first of the longest.
+    fn run(&self, text: &[u8], start: usize, way: Way, steps: &mut u64) -> Result<Option<Slots>> {
         let mut slots = vec![None; self.slots];
         slots[0] = Some(start);
         let mut stack = Vec::new();
+        let mut best: Option<Slots> = None;
         let (mut pc, mut at) = (0, start);
         loop {
             *steps += 1;
             if *steps > STEPS_MAX {
+                if best.is_some() {
+                    return Ok(best);
+                }
                 bail!("a pattern with back-references takes too long to match");
             }
-            match self.step(text, pc, at, &mut slots, &mut stack) {
-                Step::Go(next_pc, next_at) => (pc, at) = (next_pc, next_at),
-                Step::Matched => {
-                    slots[1] = Some(at);
-                    return Ok(Some(slots));
+            match self.step(text, (pc, at), way, &mut slots, &mut stack) {
+                Step::Go(next_pc, next_at) => {
+                    (pc, at) = (next_pc, next_at);
+                    continue;
                 }
-                Step::Failed => match resume(&mut slots, &mut stack) {
-                    Some(next) => (pc, at) = next,
-                    None => return Ok(None),
-                },
+                Step::Matched => {
+                    if best.as_ref().is_none_or(|best| best[1] < Some(at)) {
+                        slots[1] = Some(at);
+                        best = Some(slots.clone());
+                    }
+                    if !way.longest || at == text.len() {
+                        return Ok(best);
+                    }
+                }
+                Step::Failed => {}
+            }
+            match resume(&mut slots, &mut stack) {
+                Some(next) => (pc, at) = next,
+                None => return Ok(best),
             }
         }
     }
 
-    fn step(&self, text: &[u8], pc: usize, at: usize, slots: &mut [Option<usize>], stack: &mut Vec<Saved>) -> Step {
+    fn step(
+        &self,
+        text: &[u8],
+        (pc, at): (usize, usize),
+        way: Way,
+        slots: &mut [Option<usize>],
+        stack: &mut Vec<Saved>,
+    ) -> Step {
         let advance = |length: Option<usize>| length.map_or(Step::Failed, |length| Step::Go(pc + 1, at + length));
         let matching =
             |test: &dyn Fn(char) -> bool| char_at(text, at).filter(|(c, _)| test(*c)).map(|(_, length)| length);
@@ -193,7 +250,11 @@ impl Program {
                 slots[*slot] = Some(at);
                 Step::Go(pc + 1, at)
             }
-            Instruction::Progress(slot) => advance((slots[*slot] != Some(at)).then_some(0)),
+            Instruction::Progress(slot, end) => match (slots[*slot] == Some(at), way.empty) {
+                (false, _) => Step::Go(pc + 1, at),
+                (true, true) => Step::Go(*end, at),
+                (true, false) => Step::Failed,
+            },
             Instruction::Jump(to) => Step::Go(*to, at),
             Instruction::Split(first, second) => {
                 stack.push(Saved::Branch(*second, at));
@@ -249,6 +310,15 @@ impl Program {
             Assert::NoWordEdge => before() == after(),
         }
     }
+}
+
+/// How a match is looked for.
+#[derive(Clone, Copy)]
+struct Way {
+    /// All ways are tried, for the longest.
+    longest: bool,
+    /// The last repetition of a loop may match nothing.
+    empty: bool,
 }
 
 enum Step {

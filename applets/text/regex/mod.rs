@@ -1,8 +1,8 @@
 //! POSIX regular expressions, for grep, sed, find, less and vi.
 //!
 //! A pattern is parsed by POSIX's grammar. Without back-references it is translated for the `regex` crate (linear time); with
-//! them it runs on a bounded backtracking matcher. Matches are POSIX's leftmost-longest, save with back-references, where
-//! the first way found is taken; so are the groups within a match.
+//! them it runs on a backtracking matcher whose work is bounded: a search that takes too long ends with an error. Matches are
+//! POSIX's leftmost-longest with both; groups within a match are those of the first way to match that long.
 
 pub mod ast;
 mod backtrack;
@@ -156,7 +156,7 @@ impl Regex {
     pub fn is_match(&self, text: &[u8]) -> Result<bool> {
         match &self.engine {
             Engine::Automaton(automaton) => Ok(automaton.regex.is_match(text)),
-            Engine::Backtrack(program) => Ok(program.find_at(text, 0)?.is_some()),
+            Engine::Backtrack(program) => program.is_match(text),
         }
     }
 
@@ -249,5 +249,7 @@ fn longest_dfa(pattern: &str, flags: Flags) -> Option<(DFA, RefCell<Cache>)> {
     Some((dfa, cache))
 }
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -102,8 +102,12 @@ impl Parser {
         let mut nodes = Vec::new();
         while self.at < self.input.len() && !self.operator('|') && !self.closes_group() {
             let at_start = nodes.is_empty() || (!self.syntax.extended && nodes == [Node::Assert(Assert::LineStart)]);
-            let node = self.atom(at_start)?;
-            let node = self.repeats(node)?;
+            // After an anchor, a basic operator that repeats is an ordinary character.
+            let nothing_to_repeat = at_start || !self.syntax.extended && matches!(nodes.last(), Some(Node::Assert(_)));
+            let mut node = self.atom(at_start, nothing_to_repeat)?;
+            if self.syntax.extended || !matches!(node, Node::Assert(_)) {
+                node = self.repeats(node)?;
+            }
             nodes.push(node);
         }
         Ok(match nodes.len() {
@@ -118,7 +122,7 @@ impl Parser {
         self.operator(')') && (self.depth > 0 || !self.syntax.extended)
     }
 
-    fn atom(&mut self, at_start: bool) -> Result<Node> {
+    fn atom(&mut self, at_start: bool, nothing_to_repeat: bool) -> Result<Node> {
         let symbol = self.input[self.at];
         let Symbol::Char(c) = symbol else {
             self.at += 1;
@@ -136,7 +140,7 @@ impl Parser {
                 self.single(Node::Assert(Assert::LineStart))
             }
             '$' if self.syntax.extended || self.ends_branch(1) => self.single(Node::Assert(Assert::LineEnd)),
-            '*' if at_start && !self.syntax.extended => self.single(Node::Char('*')),
+            '*' if nothing_to_repeat && !self.syntax.extended => self.single(Node::Char('*')),
             // With nothing to repeat, an extended operator repeats the empty string.
             '*' | '+' | '?' if self.syntax.extended => Ok(Node::Empty),
             '{' if self.syntax.extended && at_start && self.interval()?.is_some() => {
@@ -264,10 +268,6 @@ impl Parser {
                 _ => return Ok(node),
             };
             self.at += width;
-            if matches!(node, Node::Assert(_)) && !self.syntax.extended && min == 0 && max.is_none() {
-                // `\(^*a\)`: after an anchor a basic `*` is an ordinary character.
-                return Ok(Node::Concat(vec![node, Node::Char('*')]));
-            }
             if node != Node::Empty {
                 node = Node::Repeat { node: Box::new(node), min, max };
             }
