@@ -238,3 +238,22 @@ fn a_zstd_frame_that_wants_much_memory() {
         refused(&[0x28, 0xb5, 0x2f, 0xfd, 0x00, window, 0x01, 0x00, 0x00], &[], &["zstd", "window"]);
     }
 }
+
+#[test]
+fn what_must_be_remembered_is_bounded() {
+    // The attributes of directories are set at the end; a bomb of them is small when it is packed.
+    let value = vec![b'x'; 1_000_000];
+    let mut tar = Tar::new();
+    for number in 0..80 {
+        tar = tar.pax(&[(b"SCHILY.xattr.user.x", &value)]).dir(number.to_string(), 0o755);
+    }
+    refused(&gzip(&tar.end()), &[], &["directories", "limit"]);
+    // The names of an archive's members are remembered, too.
+    let mut tar = Tar::new();
+    for number in 0..40 {
+        tar = tar.file(format!("{number}{}", "n".repeat(1_000_000)), "");
+    }
+    let place = Place::new();
+    let file = place.input("saved.tar", &gzip(&tar.end()));
+    place.refuses(&["load", "-i", file.to_str().unwrap()], &["names of the members", "limit"]);
+}

@@ -411,3 +411,18 @@ fn a_layout_of_several_platforms() {
     let outcome = load(json!([other, ours]));
     assert_eq!((outcome.code, outcome.out.trim()), (Some(0), "Loaded image: localhost/loaded:ours"), "{}", outcome.err);
 }
+
+#[test]
+fn a_pull_mends_a_damaged_document() {
+    let image = image();
+    let registry = Registry::of(&image);
+    let place = Place::new();
+    place.accepts(&["pull", "-q", &registry.name()]);
+    for document in [&image.config, &image.manifest_bytes()] {
+        let file = place.images().join("blobs").join(crate::content::hex(document));
+        std::fs::write(&file, "").unwrap();
+        assert!(!place.accepts(&["images"]).contains(&registry.host()));
+        place.accepts(&["pull", "-q", &registry.name()]);
+        assert!(place.accepts(&["images"]).contains(&registry.host()));
+    }
+}

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::content::{digest, hex, noise};
+use crate::content::{digest, gzip, hex, noise};
 use crate::image::Image;
 use crate::place::{Place, names, outcome};
 use crate::registry::{Registry, Reply, Then};
@@ -225,27 +225,34 @@ fn pulls_killed_anywhere_leave_a_store_that_works() {
     assert_eq!(place.kept(), [""; 0]);
 }
 
-#[test]
-fn a_full_disk() {
-    // 96 MiB without the reserve of 64 do not hold 40 MiB.
-    let place = Place::new();
-    let layer = Tar::new().file("big", noise(40 << 20)).end();
-    let file = place.input("layer.tar", &layer);
+/// On a disk of 72 MiB, of which 64 are left alone, the command must be refused and leave nothing behind.
+fn refused_by_a_full_disk(test: &str, place: &Place, arguments: &str) {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c"]).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-    let state = place.images().parent().unwrap().to_owned();
-    command.arg(
-        r#"mkdir -p "$1" && mount -t tmpfs -o size=96m disk "$1" || exit 77
-        CORACLE_STATE=$1 "$2" ctr import "$3" test; status=$?
-        find "$1/images" -mindepth 2; exit $status"#,
+    let script = format!(
+        r#"mkdir -p "$1" && mount -t tmpfs -o size=72m disk "$1" || exit 77
+        CORACLE_STATE=$1 "$2" ctr {arguments}; status=$?
+        find "$1/images" -mindepth 2; exit $status"#
     );
-    let output = command.arg("sh").arg(&state).arg(env!("CARGO_BIN_EXE_coracle")).arg(&file).output().unwrap();
+    let state = place.images().parent().unwrap().to_owned();
+    let output = command.arg(script).arg("sh").arg(&state).arg(env!("CARGO_BIN_EXE_coracle")).output().unwrap();
     let outcome = outcome(output);
     if !crate::place::is_root() || outcome.code == Some(77) {
-        println!("SKIP a_full_disk: needs root and a mount namespace");
+        println!("SKIP {test}: needs root and a mount namespace");
         return;
     }
     outcome.failed(&["size on disk exceeds the limit", "free space"]);
     assert_eq!(outcome.out, "", "left behind");
     place.untouched();
+}
+
+#[test]
+fn a_full_disk() {
+    let place = Place::new();
+    let image = Image::new(&[Tar::new().file("big", noise(76 << 20)).end()]);
+    let layer = place.input("layer.tar", &image.archives[0]);
+    refused_by_a_full_disk("a_full_disk", &place, &format!("import {} test", layer.display()));
+    // A packed archive is unpacked beside the store: it must not take the space either.
+    let saved = place.input("saved.tar.gz", &gzip(&image.saved().end()));
+    refused_by_a_full_disk("a_full_disk", &place, &format!("load -i {}", saved.display()));
 }

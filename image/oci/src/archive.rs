@@ -3,16 +3,23 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::decompress;
 use crate::error::{Context, Error, Result};
+use crate::pipe::fill;
 use crate::tarball::{Archive, Kind};
+use crate::unpack::{Budget, Limits};
 
 /// Most members of an archive of images.
 const MEMBERS_MAX: usize = 100_000;
+/// Most bytes of their names and links.
+const NAMES_MAX: usize = 16 << 20;
+/// Pieces in which a packed archive is written; those of zeros become holes.
+const PIECE: usize = 64 << 10;
 
 /// A source of named files.
 pub(crate) enum Source {
@@ -34,9 +41,10 @@ pub(crate) enum Member {
 
 impl Source {
     /// Read a tar archive, perhaps compressed. It is read twice, so what is compressed or cannot seek goes through a nameless
-    /// file in `temp`, of at most `limit` bytes.
-    pub(crate) fn tar(input: File, temp: &Path, limit: u64) -> Result<Source> {
-        let file = seekable(input, temp, limit)?;
+    /// file in `temp`, within `limits`.
+    pub(crate) fn tar(input: File, temp: &Path, limits: Limits) -> Result<Source> {
+        let file = seekable(input, temp, limits)?;
+        let mut names = 0;
         let mut archive = Archive::new(BufReader::with_capacity(256 << 10, &file));
         let mut members = BTreeMap::new();
         while let Some(entry) = archive.next_entry()? {
@@ -48,6 +56,11 @@ impl Source {
                 Kind::HardLink => Member::Link(normal(&target)),
                 _ => continue,
             };
+            names += name.len() + if let Member::Link(target) = &member { target.len() } else { 0 };
+            if names > NAMES_MAX {
+                let what = "the names of the members".into();
+                return Err(Error::Limit { what, limit: format!("{NAMES_MAX} bytes") });
+            }
             members.insert(name, member);
             if members.len() > MEMBERS_MAX {
                 return Err(Error::Limit { what: "the number of members".into(), limit: MEMBERS_MAX.to_string() });
@@ -112,7 +125,7 @@ impl Source {
     }
 }
 
-fn seekable(mut input: File, temp: &Path, limit: u64) -> Result<File> {
+fn seekable(mut input: File, temp: &Path, limits: Limits) -> Result<File> {
     let mut head = [0; 6];
     let reading = || "reading the archive".to_owned();
     if input.stream_position().is_ok() {
@@ -122,15 +135,34 @@ fn seekable(mut input: File, temp: &Path, limit: u64) -> Result<File> {
             return Ok(input);
         }
     }
-    let (_, mut plain) = decompress::reader(BufReader::with_capacity(256 << 10, input)).doing(reading)?;
+    let (_, plain) = decompress::reader(BufReader::with_capacity(256 << 10, input)).doing(reading)?;
     let fd = rustix::fs::open(temp, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
         .at("making a temporary file in", temp)?;
     let mut file = File::from(fd);
-    if io::copy(&mut (&mut plain).take(limit.saturating_add(1)), &mut file).doing(reading)? > limit {
-        return Err(Error::Limit { what: "the archive".into(), limit: format!("{limit} bytes") });
-    }
+    write_sparse(plain, &file, limits, &Budget::new(limits, temp)?)?;
     file.seek(SeekFrom::Start(0)).doing(reading)?;
     Ok(file)
+}
+
+/// Copy all of `source` to the file, zeros as holes: neither a bomb nor a large image fills the disk.
+fn write_sparse(mut source: impl Read, file: &File, limits: Limits, budget: &Budget) -> Result<()> {
+    let mut buffer = vec![0; PIECE];
+    let mut position = 0u64;
+    loop {
+        let length = fill(&mut source, &mut buffer).doing(|| "reading the archive".into())?;
+        if length == 0 {
+            break;
+        }
+        if position + length as u64 > limits.bytes {
+            return Err(Error::Limit { what: "the archive".into(), limit: format!("{} bytes", limits.bytes) });
+        }
+        if buffer[..length].iter().any(|&byte| byte != 0) {
+            budget.write(length as u64)?;
+            file.write_all_at(&buffer[..length], position).doing(|| "writing the unpacked archive".into())?;
+        }
+        position += length as u64;
+    }
+    file.set_len(position).doing(|| "writing the unpacked archive".into())
 }
 
 /// `a/./b/../c` to `a/c`; never above the top.
@@ -155,7 +187,7 @@ struct Window<'a> {
 impl Read for Window<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let read = std::os::unix::fs::FileExt::read_at(self.file, &mut buffer[..length], self.offset)?;
+        let read = self.file.read_at(&mut buffer[..length], self.offset)?;
         self.offset += read as u64;
         self.left -= read as u64;
         Ok(read)

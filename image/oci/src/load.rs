@@ -40,7 +40,7 @@ impl Store {
     /// If it is neither, is damaged, or holds what is refused.
     pub fn load_archive(&self, input: File, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
         let _lock = self.adding()?;
-        let source = Source::tar(input, &self.staging_path(), options.limits.bytes)?;
+        let source = Source::tar(input, &self.staging_path(), options.limits)?;
         self.load_source(source, options, progress)
     }
 

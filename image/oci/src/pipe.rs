@@ -80,7 +80,7 @@ impl Writer {
 }
 
 /// Fill the buffer unless the source ends: fewer and larger pieces.
-fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < buffer.len() {
         match source.read(&mut buffer[length..]) {

@@ -138,13 +138,14 @@ impl Store {
         Lock::take_transient(&self.root.join("staging").join(format!("{}.lock", digest.hex())), waiting)
     }
 
-    /// Keep a manifest or configuration.
+    /// Keep a manifest or configuration. One that is there but damaged is written again.
     pub(crate) fn add_blob(&self, bytes: &[u8]) -> Result<Digest> {
         let digest = Digest::of(bytes);
         let path = self.blob_path(&digest);
-        if !path.exists() {
-            write_atomic(&path, bytes)?;
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
+            return Ok(digest);
         }
+        write_atomic(&path, bytes)?;
         Ok(digest)
     }
 

@@ -36,6 +36,13 @@ impl Metadata {
         })
     }
 
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory(&self) -> usize {
+        const NODE: usize = 64;
+        let xattrs = self.xattrs.iter().map(|(name, value)| name.len() + value.len() + NODE);
+        size_of::<Self>() + NODE + xattrs.sum::<usize>()
+    }
+
     /// Set them on an open file or directory. The order matters: a change of owner drops set-id bits and capabilities.
     pub(super) fn set(&self, fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
         if let Some((uid, gid)) = self.owner {

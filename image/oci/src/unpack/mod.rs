@@ -28,6 +28,9 @@ use root::{Root, split};
 /// Most bytes after an archive's end. tar pads to its blocks, which its user may choose; nothing is read there, but all is hashed.
 const TAIL_MAX: u64 = 64 << 20;
 
+/// Most memory for the attributes of directories: some 300,000 of them.
+const DIRECTORIES_MAX: usize = 64 << 20;
+
 /// What to do with device nodes in a layer. They are of no use in a container, which gets a `/dev` of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DevicePolicy {
@@ -62,6 +65,7 @@ pub fn unpack<R: BufRead>(source: R, dir: OwnedFd, devices: DevicePolicy, budget
         devices,
         budget,
         directories: BTreeMap::new(),
+        remembered: 0,
         report: Report::default(),
     };
     while let Some(entry) = archive.next_entry()? {
@@ -84,6 +88,8 @@ struct Layer<'a> {
     budget: &'a Budget,
     /// Attributes of directories are set at the end: making entries in them would change their times, or be forbidden.
     directories: BTreeMap<Vec<u8>, Metadata>,
+    /// Bytes of memory that these take, about.
+    remembered: usize,
     report: Report,
 }
 
@@ -119,6 +125,13 @@ impl Layer<'_> {
 
     fn remember(&mut self, path: Vec<u8>, entry: Entry) -> Result<()> {
         let metadata = Metadata::new(entry, self.owners)?;
+        self.remembered += path.len() + metadata.memory();
+        if self.remembered > DIRECTORIES_MAX {
+            return Err(Error::Limit {
+                what: "the memory for the layer's directories".into(),
+                limit: format!("{DIRECTORIES_MAX} bytes"),
+            });
+        }
         self.directories.insert(path, metadata);
         Ok(())
     }
