@@ -76,4 +76,5 @@ pub const CASES: &[Case] = &[
     ("cmp --help >/dev/null; echo $?", 0, "0\n"),
     ("head -c 300000 /dev/zero > a; cp a b; printf x >> b; cmp a b 2>&1; cmp -n 300000 a b; echo $?; printf y >> a; cmp a b; cmp -l a b", 1, "cmp: EOF on a after byte 300000, in line 1\n0\na b differ: byte 300001, line 1\n300001 171 170\n"),
     ("cmp -s words nofile; echo $?; cmp --quiet words numbers; echo $?; cmp --silent words words; echo $?", 0, "2\n1\n0\n"),
+    ("mkdir lp lq; echo foo > lp/f; ln -s . lp/a; ln -s . lp/b; cp -a lp/. lq; diff -r lp lq; echo $?; echo bar > lq/f; diff -rq lp lq", 2, "2\nFiles lp/f and lq/f differ\n"),
 ];

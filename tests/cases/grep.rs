@@ -89,4 +89,5 @@ pub const CASES: &[Case] = &[
     ("grep -on '' words", 0, ""),
     ("grep -bn pie words", 0, "3:13:cherry pie\n"),
     (r"grep -io 'BAN\|an' words", 0, "Ban\nan\n"),
+    ("mkdir lp; echo foo > lp/f; ln -s . lp/a; ln -s . lp/b; grep -R foo lp; echo $?", 0, "lp/f:foo\n0\n"),
 ];

@@ -53,6 +53,8 @@ pub struct Settings {
 pub struct Run<'r> {
     settings: &'r Settings,
     out: Box<dyn Write + 'r>,
+    /// Device and inode of the folders that are being compared.
+    holders: Vec<[Option<(u64, u64)>; 2]>,
 }
 
 /// One of the two files.
@@ -65,7 +67,7 @@ struct Side {
 impl<'r> Run<'r> {
     /// Write to `out`.
     pub fn new(settings: &'r Settings, out: impl Write + 'r) -> Self {
-        Self { settings, out: Box::new(out) }
+        Self { settings, out: Box::new(out), holders: Vec::new() }
     }
 
     /// Compare two operands; the exit status.
@@ -136,7 +138,7 @@ impl<'r> Run<'r> {
                 writeln!(self.out, "Common subdirectories: {} and {}", a.path.display(), b.path.display())?;
                 return Ok(SAME);
             }
-            return if same { Ok(SAME) } else { self.folders(a, b, depth) };
+            return if same { Ok(SAME) } else { self.new_folders(a, b, depth) };
         }
         if let (Some(a_meta), Some(b_meta)) = (&a.meta, &b.meta) {
             let (a_kind, b_kind) = (kind(a_meta), kind(b_meta));
@@ -162,6 +164,23 @@ impl<'r> Run<'r> {
             }
         }
         self.files(a, b, same, depth)
+    }
+
+    /// Compare folders, unless the way there led through one of them.
+    fn new_folders(&mut self, a: &Side, b: &Side, depth: usize) -> Result<i32> {
+        let identity = |side: &Side| side.meta.as_ref().map(|meta| (meta.dev(), meta.ino()));
+        let identities = [identity(a), identity(b)];
+        for (index, side) in [a, b].into_iter().enumerate() {
+            let is_held = |holder: &[Option<(u64, u64)>; 2]| holder[index] == identities[index];
+            if identities[index].is_some() && self.holders.iter().any(is_held) {
+                self.complain(&format!("{}: recursive directory loop", side.path.display()));
+                return Ok(TROUBLE);
+            }
+        }
+        self.holders.push(identities);
+        let result = self.folders(a, b, depth);
+        self.holders.pop();
+        result
     }
 
     fn folders(&mut self, a: &Side, b: &Side, depth: usize) -> Result<i32> {

@@ -45,9 +45,10 @@ impl Report {
     }
 }
 
-/// A name as GNU writes it in messages.
+/// A name as GNU writes it in messages, without what a terminal could take for a command.
 pub fn quoted(name: &[u8]) -> String {
-    format!("‘{}’", String::from_utf8_lossy(name))
+    let name: String = String::from_utf8_lossy(name).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    format!("‘{name}’")
 }
 
 /// One file.

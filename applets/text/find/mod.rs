@@ -25,6 +25,7 @@ use crate::common;
 use crate::registry::{Applet, Dir};
 use actions::Actions;
 use entry::Report;
+use parse::HelpWanted;
 use walk::Walk;
 
 /// `find`.
@@ -58,12 +59,14 @@ Actions:
 ";
 
 fn run(args: &[OsString]) -> i32 {
-    if args.iter().skip(1).any(|arg| arg == "--help" || arg == "-help") {
-        let printed = io::stdout().write_all(HELP.as_bytes());
-        return common::finish("find", printed.map(|()| 0).map_err(Into::into));
-    }
     let arguments: Vec<Vec<u8>> = args.iter().skip(1).map(|arg| arg.as_bytes().to_vec()).collect();
-    common::finish("find", find(&arguments))
+    let result = match find(&arguments) {
+        Err(error) if error.is::<HelpWanted>() => {
+            io::stdout().write_all(HELP.as_bytes()).map(|()| 0).map_err(Into::into)
+        }
+        result => result,
+    };
+    common::finish("find", result)
 }
 
 fn find(arguments: &[Vec<u8>]) -> Result<i32> {

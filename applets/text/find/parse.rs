@@ -16,6 +16,11 @@ use crate::text::reason;
 /// Deepest nesting of parentheses and negations: keeps recursion within the stack.
 const DEPTH_MAX: usize = 500;
 
+/// The command line asks for help instead of a walk.
+#[derive(Debug, thiserror::Error)]
+#[error("help was asked for")]
+pub struct HelpWanted;
+
 /// Reads the arguments one after another.
 pub(super) struct Parser<'a> {
     arguments: &'a [Vec<u8>],
@@ -33,7 +38,7 @@ pub(super) struct Parser<'a> {
 /// Parse the arguments after the command's name.
 ///
 /// # Errors
-/// What is wrong, in GNU's words where it has some.
+/// What is wrong, in GNU's words where it has some; or [`HelpWanted`].
 pub fn parse(arguments: &[Vec<u8>]) -> Result<Plan> {
     let plan = Plan {
         starting_points: Vec::new(),
@@ -216,6 +221,9 @@ impl Parser<'_> {
     }
 
     fn predicate(&mut self, name: &str) -> Result<Expression> {
+        if matches!(name, "-help" | "--help") {
+            return Err(HelpWanted.into());
+        }
         if self.option(name)? {
             return Ok(Expression::Test(Test::Constant(true)));
         }

@@ -206,6 +206,8 @@ struct Grep {
     include: Vec<Glob>,
     exclude: Vec<Glob>,
     exclude_dir: Vec<Glob>,
+    /// Device and inode of the folders that are being searched.
+    holders: Vec<(u64, u64)>,
     failed: bool,
 }
 
@@ -226,6 +228,7 @@ impl Grep {
             exclude_dir: globs(&options.exclude_dir),
             options,
             files,
+            holders: Vec::new(),
             failed: false,
         })
     }
@@ -319,7 +322,7 @@ impl Grep {
             }
         };
         if meta.is_dir() {
-            return self.visit_folder(searcher, printer, path, &shown, given);
+            return self.visit_new_folder(searcher, printer, path, &shown, given, &meta);
         }
         let special = meta.file_type().is_symlink() || is_special(&meta);
         if !given && special || self.skips_file(path, given) {
@@ -337,6 +340,29 @@ impl Grep {
                 Ok(())
             }
         }
+    }
+
+    /// Search below a folder, unless the way there led through it.
+    fn visit_new_folder<W: Write>(
+        &mut self,
+        searcher: &mut Searcher,
+        printer: &mut Printer<W>,
+        path: &Path,
+        shown: &Path,
+        given: bool,
+        meta: &Metadata,
+    ) -> Result<()> {
+        let identity = (meta.dev(), meta.ino());
+        if self.holders.contains(&identity) {
+            if !self.options.no_messages {
+                let _ = writeln!(io::stderr(), "{}: {}: warning: recursive directory loop", self.name, path.display());
+            }
+            return Ok(());
+        }
+        self.holders.push(identity);
+        let result = self.visit_folder(searcher, printer, path, shown, given);
+        self.holders.pop();
+        result
     }
 
     fn visit_folder<W: Write>(
