@@ -193,6 +193,10 @@ pub const CASES: &[Case] = &[
     ),
     (
         "tar",
+        "tar cf /dev/stdout words > a.tar; tar tf a.tar; tar cf /dev/stdout words | tar tf -; tar cf a.tar words; ln -s a.tar l; tar cf l numbers; tar tf a.tar; stat -c %F l",
+    ),
+    (
+        "tar",
         "tar cf /dev/null words; echo $?; tar cvf /dev/null tree/sub/deep; mkfifo p; tar tf p > o & tar cf p words; wait; cat o",
     ),
 ];

@@ -193,13 +193,23 @@ fn create_file(path: &Path) -> io::Result<(Target, Option<(u64, u64)>)> {
         let kind = meta.file_type();
         kind.is_char_device() || kind.is_block_device() || kind.is_fifo()
     });
-    if is_special {
+    // /dev/stdout is a file that others have open: it must be that one which is written.
+    if is_special || path.starts_with("/dev") || path.starts_with("/proc") {
         let file = File::options().write(true).custom_flags(libc::O_NOCTTY).open(path)?;
-        return Ok((Target::File(file), None));
+        let meta = file.metadata()?;
+        return Ok((Target::File(file), meta.is_file().then(|| (meta.dev(), meta.ino()))));
     }
     // A link to an archive stays one.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut file = AtomicFile::create(&target)?;
+    let mut file = match AtomicFile::create(&target) {
+        // A folder that cannot be written may hold an archive that can.
+        Err(error) if old.is_some() && error.kind() == io::ErrorKind::PermissionDenied => {
+            let file = File::options().write(true).truncate(true).open(&target)?;
+            let meta = file.metadata()?;
+            return Ok((Target::File(file), Some((meta.dev(), meta.ino()))));
+        }
+        other => other?,
+    };
     match old {
         Some(meta) => file.take_attributes(&meta)?,
         None => file.set_mode(0o666 & !crate::archive::umask())?,
