@@ -26,6 +26,7 @@ build_packages=(
 [ "$(uname -m)" = x86_64 ] || build_packages+=(gcc-x86-64-linux-gnu)
 test_packages=(
 	busybox-static docker-registry skopeo umoci                  # tests/peers: images and a registry
+	openssl                                                      # tests/oci: certificates
 	iproute2 nftables procps util-linux udhcpd dnsmasq-base      # peers of the applets and networks
 	sed grep findutils tar gzip diffutils gawk
 )

@@ -16,5 +16,6 @@ mod progress;
 mod registry;
 mod resume;
 mod tar;
+mod tls;
 mod transport;
 mod whiteouts;
