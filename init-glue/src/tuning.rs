@@ -11,7 +11,7 @@ const RCU_EXPEDITED: &str = "kernel/rcu_expedited";
 
 /// KiB that are read around a page of the root that a program faults in. The kernel's default of 128 decompresses most of the binary for the
 /// small parts that an applet uses; in RAM there is no seek to save.
-const READ_AROUND: &str = "16";
+const READ_AROUND: &str = "8";
 
 /// Mount sysfs below the new root, where it stays, and hurry. What fails only makes the boot longer.
 pub fn hurry(root: &Path) {
@@ -24,7 +24,7 @@ pub fn hurry(root: &Path) {
 
 /// The machine is up: grace periods may take their time again, which costs the other processors less.
 pub fn settle(cmdline: &str) {
-    if !cmdline.contains("rcu_expedited") {
+    if !cmdline.contains("rcupdate.rcu_expedited=") {
         let _ = fs::write(Path::new("/sys").join(RCU_EXPEDITED), "0");
     }
 }
