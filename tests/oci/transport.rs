@@ -27,7 +27,7 @@ fn at_first(image: &Image, times: usize, reply: impl Fn(&Request, Reply) -> Repl
 
 fn pulls(registry: &Registry, options: &[&str]) {
     let place = Place::new();
-    place.accepts(&[&["pull", "-q", "--retry", "2"], options, &[&registry.name()]].concat());
+    place.accepts(&[&["pull", "-q", "--retry", "9"], options, &[&registry.name()]].concat());
     assert_eq!(std::fs::read(place.layer().join("a")).unwrap(), noise(SIZE));
     assert!(!place.kept().iter().any(|name| name.starts_with("partial")), "{:?}", place.kept());
 }
@@ -154,7 +154,8 @@ fn a_blob_without_an_end() {
 #[test]
 fn a_registry_that_stalls() {
     let image = image();
-    let options = ["--stall-timeout", "1"];
+    // Long enough for what is honest on a busy machine.
+    let options = ["--stall-timeout", "3"];
     pulls(&at_first(&image, 1, |_, reply| reply.cut(200_000).then(Then::Stall)), &options);
     let registry = Registry::with(&image, |request| {
         request.path.contains("manifests").then(|| Reply::ok("{").length(Some(100)).then(Then::Stall))
