@@ -245,4 +245,29 @@ two' numbers", 0, "1\n2\none\ntwo\n3\n4\n5\n6\n7\n8\n9\n10\n"),
     (r"printf '#!/bin/sed -nf\n2p\n' > f; sed -n -f f numbers", 0, "2\n"),
     ("sed --help > /dev/null", 0, ""),
     ("sed 2>&1 >/dev/null | head -c 0; seq 1 100000 | sed p | head -n 1", 0, "1\n"),
+    ("sed -n '/[59]/,~4{=;n;n;n;n;n}' numbers", 0, "5\n"),
+    ("sed -n '/4/,~4=' numbers", 0, "4\n5\n6\n7\n8\n"),
+    ("sed -n '2,+3{=;n;n;n;n;n;n}' numbers", 0, "2\n9\n"),
+    ("sed -n '/[28]/,+3{=;n;n;n;n;n}' numbers", 0, "2\n8\n"),
+    ("sed -n '2,5{=;n;n;n;n;n}' numbers", 0, "2\n"),
+    ("sed -n '2{n;n;n;n};3,8=' numbers", 0, "6\n7\n8\n"),
+    ("sed -n '2{n;n;n;n};3,4=' numbers", 0, ""),
+    ("sed -n '2{n;n};3,/8/=' numbers", 0, "4\n5\n6\n7\n8\n"),
+    ("sed -n '2{n;n};2,+2=' numbers", 0, "4\n5\n6\n"),
+    ("sed -n '2{n;n;n};3,$=' numbers", 0, "5\n6\n7\n8\n9\n10\n"),
+    ("sed -n '3{n;n;n;n};2,~4=' numbers", 0, "2\n7\n"),
+    (r"printf 'a\0b\0' | sed -z '1c\
+x
+2i\
+y
+=;F;l
+a\
+z' | od -c", 0, "0000000   x  \\0   y  \\0   2  \\0   -  \\0   b   $  \\0   b  \\0   z  \\n\n0000017\n"),
+    (r"printf '1\n2\n' > r; sed -s 'R r' numbers numbers | head -n 14", 0, "1\n1\n2\n2\n3\n4\n5\n6\n7\n8\n9\n10\n1\n1\n"),
+    ("sed 3q7 nofile numbers; echo $?", 0, "1\n2\n3\n2\n"),
+    ("sed 2,3q numbers; echo $?", 0, "1\n"),
+    ("sed 's//x/' numbers; echo $?", 0, "1\n"),
+    ("printf 'a' | sed q | od -c; printf 'a' | sed N | od -c; printf 'a' | sed -n 'p;Q' | od -c", 0, "0000000   a  \\n\n0000002\n0000000   a\n0000001\n0000000   a\n0000001\n"),
+    ("sed -e '1a x' -e 1q numbers; sed -e '1a x' -e 1Q numbers; sed -e '1a x' -e 2Q numbers", 0, "1\nx\n1\nx\n"),
+    ("sed -n '2{s/2/x/;n;tz;p};b;:z;s/^/branched /p' numbers", 0, "3\n"),
 ];

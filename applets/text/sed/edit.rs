@@ -102,13 +102,13 @@ pub fn translate(text: &[u8], pairs: &[(Unit, Unit)]) -> Vec<u8> {
     out
 }
 
-/// The form of `l`: escapes for what does not print, lines folded to `width` (0: not at all), `$` at the end.
-pub fn unambiguous(text: &[u8], width: usize) -> Vec<u8> {
+/// The form of `l`: escapes for what does not print, lines folded to `width` (0: not at all), `$` at the end; lines end with `end`.
+pub fn unambiguous(text: &[u8], width: usize, end: u8) -> Vec<u8> {
     let mut out = Vec::new();
     let mut column = 0;
     let mut put = |piece: &[u8]| {
         if width > 0 && column + piece.len() > width - 1 {
-            out.extend(b"\\\n");
+            out.extend([b'\\', end]);
             column = 0;
         }
         out.extend(piece);
@@ -128,6 +128,6 @@ pub fn unambiguous(text: &[u8], width: usize) -> Vec<u8> {
             byte => put(format!("\\{byte:03o}").as_bytes()),
         }
     }
-    out.extend(b"$\n");
+    out.extend([b'$', end]);
     out
 }

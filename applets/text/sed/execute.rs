@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use anyhow::{Context, Result};
 
-use super::Options;
 use super::address::Range;
 use super::edit::{substitute, translate, unambiguous};
 use super::in_place::Replacement;
 use super::input::{Input, Line, Opened, read_line};
 use super::output::{Outputs, Target};
 use super::script::{Action, Address, BranchWhen, Command, Script, Substitution};
+use super::{BAD_INPUT, NoPreviousPattern, Options};
 use crate::text::regex::Regex;
 
 /// What follows a command.
@@ -82,7 +82,7 @@ pub fn run<'a>(script: &'a Script, options: &'a Options, files: &[PathBuf], out:
         options,
         input: Input::new(files, end),
         outputs: Outputs::open(out, &script.outputs, end)?,
-        line_files: script.inputs.iter().map(|name| open_input(name).ok()).collect(),
+        line_files: open_line_files(script),
         pattern: Space::default(),
         hold: Space::default(),
         line: 0,
@@ -93,7 +93,12 @@ pub fn run<'a>(script: &'a Script, options: &'a Options, files: &[PathBuf], out:
     };
     let status = machine.streams()?;
     machine.outputs.flush()?;
-    Ok(if status == 0 && machine.input.failed { 2 } else { status })
+    Ok(if machine.input.failed { BAD_INPUT } else { status })
+}
+
+/// Open the files of `R`.
+fn open_line_files(script: &Script) -> Vec<Option<Box<dyn BufRead>>> {
+    script.inputs.iter().map(|name| open_input(name).ok()).collect()
 }
 
 /// Open a file that `r` or `R` names.
@@ -123,6 +128,7 @@ impl<'a> Machine<'a> {
             self.line = 0;
             self.reset_ranges();
             self.hold = Space::default();
+            self.line_files = open_line_files(self.script);
             if self.options.in_place.is_some() {
                 self.begin_in_place(opened)?;
             }
@@ -155,7 +161,11 @@ impl<'a> Machine<'a> {
                         continue;
                     }
                     Flow::Quit(status, print) => {
-                        self.end_cycle(print)?;
+                        if print {
+                            self.end_cycle(true)?;
+                            // As GNU does after `q`, though not at the input's end.
+                            self.outputs.end_line()?;
+                        }
                         return Ok(Some(status));
                     }
                     Flow::EndCycle(print) => self.end_cycle(print)?,
@@ -215,7 +225,7 @@ impl<'a> Machine<'a> {
         if let Some(regex) = regex {
             self.last_regex = Some(Rc::clone(regex));
         }
-        self.last_regex.clone().context("no previous regular expression")
+        self.last_regex.clone().ok_or_else(|| NoPreviousPattern.into())
     }
 
     fn execute(&mut self, action: &'a Action, index: usize) -> Result<Flow> {
@@ -225,11 +235,11 @@ impl<'a> Machine<'a> {
             Action::Append(text) => self.pending.push(Pending::Text(text)),
             Action::ReadFile(name) => self.pending.push(Pending::File(name)),
             Action::ReadLine(file) => self.queue_line(*file)?,
-            Action::Insert(text) => self.outputs.text(text)?,
+            Action::Insert(text) => self.put_text(text)?,
             Action::Change(text) => {
                 // In a range, the text takes the place of the whole: it is printed at its end.
                 if !self.ranges[index].is_open() {
-                    self.outputs.text(text)?;
+                    self.put_text(text)?;
                 }
                 return Ok(Flow::EndCycle(false));
             }
@@ -253,10 +263,10 @@ impl<'a> Machine<'a> {
             Action::Exchange => std::mem::swap(&mut self.pattern, &mut self.hold),
             Action::Zap => self.pattern.text.clear(),
             Action::List(width) => {
-                let text = unambiguous(&self.pattern.text, width.unwrap_or(self.options.line_length));
+                let text = unambiguous(&self.pattern.text, width.unwrap_or(self.options.line_length), end);
                 self.outputs.text(&text)?;
             }
-            Action::Number => self.outputs.text(format!("{}\n", self.line).as_bytes())?,
+            Action::Number => self.outputs.line(Target::Main, self.line.to_string().as_bytes(), true)?,
             Action::Print => self.print_pattern(Target::Main)?,
             Action::PrintFirstLine => self.print_first_line(Target::Main)?,
             Action::WriteFile(file) => self.print_pattern(Target::File(*file))?,
@@ -268,6 +278,14 @@ impl<'a> Machine<'a> {
             Action::Translate(pairs) => self.pattern.text = translate(&self.pattern.text, pairs),
         }
         Ok(Flow::Next)
+    }
+
+    /// Write the text of `i` or `c`, with the line end that is in force in place of its last newline.
+    fn put_text(&mut self, text: &[u8]) -> Result<()> {
+        match text.strip_suffix(b"\n") {
+            Some(line) => Ok(self.outputs.line(Target::Main, line, true)?),
+            None => Ok(self.outputs.text(text)?),
+        }
     }
 
     fn line_end(&self) -> u8 {
@@ -292,13 +310,14 @@ impl<'a> Machine<'a> {
     /// `n` and `N`. Without a next line GNU prints the pattern space and ends, without running the rest.
     fn next_line(&mut self, append_line: bool) -> Result<Flow> {
         if self.input.at_end(self.separate())? {
-            return Ok(if self.separate() { Flow::EndCycle(true) } else { Flow::Quit(0, true) });
+            return Ok(Flow::EndCycle(true));
         }
         if !append_line && !self.quiet() {
             self.print_pattern(Target::Main)?;
         }
         self.release_pending()?;
         if let Some(line) = self.input.next(self.separate())? {
+            self.substituted = false;
             let line = Space { text: line.text, unended: !line.ended };
             if append_line {
                 self.pattern.append(self.line_end(), &line);

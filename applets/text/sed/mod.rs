@@ -77,6 +77,8 @@ pub struct Options {
 
 /// Exit status of a bad command line or script.
 const BAD_USAGE: i32 = 1;
+/// Exit status when a file could not be read.
+const BAD_INPUT: i32 = 2;
 /// Exit status of an error at run time.
 const PANIC: i32 = 4;
 
@@ -86,6 +88,11 @@ struct Failure {
     status: i32,
     error: anyhow::Error,
 }
+
+/// An empty pattern stands for the one used last, and there is none.
+#[derive(Debug, thiserror::Error)]
+#[error("no previous regular expression")]
+struct NoPreviousPattern;
 
 fn run(args: &[OsString]) -> i32 {
     let mut options: Options = match common::parse(&attach_suffix(args), BAD_USAGE) {
@@ -99,7 +106,10 @@ fn run(args: &[OsString]) -> i32 {
     let out = BufWriter::new(io::stdout().lock());
     match execute::run(&script, &options, &files, out) {
         Ok(status) => status,
-        Err(error) => common::finish("sed", Err(error)).min(1) * PANIC,
+        Err(error) => {
+            let status = if error.is::<NoPreviousPattern>() { BAD_USAGE } else { PANIC };
+            common::finish("sed", Err(error)).min(1) * status
+        }
     }
 }
 

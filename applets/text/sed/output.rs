@@ -68,6 +68,11 @@ impl<'w> Outputs<'w> {
         if text.is_empty() { Ok(()) } else { self.put(Target::Main, &[text], false) }
     }
 
+    /// Give the line last written to the main output its end, if it lacks that.
+    pub fn end_line(&mut self) -> io::Result<()> {
+        self.put(Target::Main, &[], false)
+    }
+
     fn put(&mut self, target: Target, pieces: &[&[u8]], unended: bool) -> io::Result<()> {
         let end = [self.end];
         let (writer, flag, flush): (&mut dyn Write, _, _) = match (target, &mut self.in_place) {

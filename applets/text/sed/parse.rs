@@ -133,6 +133,7 @@ impl Parser<'_> {
                 self.labels.push((label, self.script.commands.len()));
                 Ok(())
             }
+            b'q' | b'Q' if to.is_some() => bail!("command only uses one address"),
             name => {
                 let action = self.action(name)?;
                 self.script.commands.push(Command { from, to, negated, action });
