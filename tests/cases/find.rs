@@ -244,4 +244,5 @@ pub const CASES: &[Case] = &[
     ("mkdir -p t/sub out; touch t/sub/own out/precious; find t -name sub -exec sh -c 'mv t/sub moved; ln -s ../out t/sub' ';' -print 2>/dev/null; ls out", 0, "t/sub\nprecious\n"),
     ("mkdir -p t/sub/a out/a; touch t/sub/own out/own out/a/x t/sub/a/x; find t -depth -name x -exec sh -c 'mv t/sub moved; ln -s ../out t/sub' ';' -delete 2>/dev/null; find out moved | sort", 0, "moved\nmoved/a\nmoved/own\nout\nout/a\nout/a/x\nout/own\n"),
     ("find words -name --help; find words -help > /dev/null; echo $?", 0, "0\n"),
+    ("find tree/sub/ -maxdepth 0 -execdir echo {} ';' -execdir echo {} +", 0, "./sub/\n./sub/\n"),
 ];

@@ -111,4 +111,8 @@ pub const CASES: &[Case] = &[
     (r#"printf 'a b\n' | xargs -n1 sh -c 'echo "$0"; cat'"#, 0, "a\nb\n"),
     (r#"printf '%s\n' a 'b c' "d'e" | xargs -d '\n' printf '[%s]'"#, 0, "[a][b c][d'e]"),
     (r"head -c 200000 /dev/zero | tr '\0' a | xargs echo | wc -c; echo ok", 0, "0\nok\n"),
+    (r#"printf '\nb ,\\\n' | xargs -l sh -c 'echo "$#"' x"#, 0, "2\n"),
+    (r"printf 'a\n \nb\nc\n' | xargs -L2 echo", 0, "a b\nc\n"),
+    (r"printf 'x\n\0' | xargs -0 -t printf '%s' 2>&1", 0, "printf %s 'x'$'\\n'\nx\n"),
+    (r#"printf 'a b\nc "d\n' | xargs -L3 echo; printf 'a b\nc "d\n' | xargs -n9 echo; echo $?"#, 0, "a b c\n1\n"),
 ];

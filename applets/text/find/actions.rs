@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::entry::{Entry, Report, folder_name, quoted};
 use super::expression::{Action, BatchCommand, Command, Nanoseconds, Plan};
-use super::format::list;
+use super::format::{file_part, list};
 use super::names::Names;
 use crate::text::command_line::{cost, room};
 use crate::text::reason;
@@ -153,7 +153,7 @@ impl<'a> Actions<'a> {
     fn collect(&mut self, index: usize, entry: &Entry<'_>) -> Result<()> {
         let batch = &mut self.batches[index];
         let in_folder_of = batch.command.in_folder;
-        let name = if in_folder_of { [b"./", entry.name()].concat() } else { entry.path.to_vec() };
+        let name = if in_folder_of { [b"./", file_part(entry.path)].concat() } else { entry.path.to_vec() };
         let size = cost(&name);
         if batch.used + size > batch.room && !batch.arguments.is_empty() {
             let folder = if in_folder_of { in_folder(entry)?.0 } else { None };
@@ -221,7 +221,7 @@ fn open_output(path: &[u8]) -> Result<Box<dyn Write>> {
 
 /// The folder that holds the file, and the name that it has there.
 fn in_folder(entry: &Entry<'_>) -> Result<(Option<OwnedFd>, Vec<u8>)> {
-    let name = if entry.path == b"/" { b"/".to_vec() } else { [b"./", entry.name()].concat() };
+    let name = if entry.path == b"/" { b"/".to_vec() } else { [b"./", file_part(entry.path)].concat() };
     let folder = if entry.depth > 0 {
         entry.folder.try_clone_to_owned().context("keep the folder open")?
     } else {

@@ -282,7 +282,7 @@ impl Layout {
 }
 
 /// The last part of a path, with the slashes at its end.
-fn file_part(path: &[u8]) -> &[u8] {
+pub fn file_part(path: &[u8]) -> &[u8] {
     let base = base_name(path);
     let end = path.iter().rposition(|byte| *byte != b'/').map_or(path.len(), |at| at + 1);
     &path[end.saturating_sub(base.len())..]

@@ -21,7 +21,7 @@ pub struct Items<R> {
     separator: Separator,
     /// The item that ends the input (`-E`).
     end: Option<Vec<u8>>,
-    /// Lines that have ended; one that ends with a blank goes on.
+    /// Lines that have ended; empty ones do not count, and one that ends with a blank goes on.
     pub lines: usize,
     previous: u8,
     done: bool,
@@ -95,8 +95,8 @@ impl<R: BufRead> Items<R> {
             let previous = std::mem::replace(&mut self.previous, byte);
             match byte {
                 b'\n' => {
-                    self.lines += usize::from(!matches!(previous, b' ' | b'\t'));
                     if begun {
+                        self.lines += usize::from(!matches!(previous, b' ' | b'\t'));
                         break;
                     }
                 }

@@ -193,6 +193,10 @@ fn quoted(word: &[u8]) -> Vec<u8> {
         }
     }
     out.push(b'\'');
+    // After a control character at the end, an empty pair of quotes is left.
+    if word.last().is_some_and(u8::is_ascii_control) {
+        out.truncate(out.len() - 2);
+    }
     out
 }
 
@@ -209,6 +213,7 @@ mod tests {
             ("it's", "\"it's\""),
             ("x\ty", "'x'$'\\t''y'"),
             ("a'$", "'a'\\''$'"),
+            ("x\n", "'x'$'\\n'"),
         ] {
             assert_eq!(String::from_utf8(quoted(word.as_bytes())).unwrap(), text);
         }

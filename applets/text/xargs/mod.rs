@@ -253,11 +253,15 @@ impl Xargs {
         let mut line = Line::new(&self.initial);
         let fixed = line.words.len();
         let mut ran = false;
+        // -L implies -x.
+        let strict = self.options.exit || matches!(share, Share::Lines(_));
         while !self.jobs.stopped() {
             let item = match items.next() {
                 Ok(Some(item)) => item,
                 end => {
-                    if line.words.len() > fixed || end.is_ok() && !ran && !self.options.no_run_if_empty {
+                    // What was read before an error is still run, unless parts are not to be.
+                    let collected = line.words.len() > fixed && (end.is_ok() || !strict);
+                    if collected || end.is_ok() && !ran && !self.options.no_run_if_empty {
                         self.jobs.run(&line.words)?;
                     }
                     return end.map(|_| ());
@@ -267,7 +271,7 @@ impl Xargs {
                 if line.words.len() == fixed {
                     bail!("argument line too long");
                 }
-                if self.options.exit && !matches!(share, Share::Fill) {
+                if strict && !matches!(share, Share::Fill) {
                     bail!("argument list too long");
                 }
                 self.jobs.run(&std::mem::replace(&mut line, Line::new(&self.initial)).words)?;
