@@ -90,4 +90,6 @@ pub const CASES: &[Case] = &[
     ("grep -bn pie words", 0, "3:13:cherry pie\n"),
     (r"grep -io 'BAN\|an' words", 0, "Ban\nan\n"),
     ("mkdir lp; echo foo > lp/f; ln -s . lp/a; ln -s . lp/b; grep -R foo lp; echo $?", 0, "lp/f:foo\n0\n"),
+    (r"printf 'b\n\na\n' | grep -zc '^$'; printf 'b\na\nc\0a\0' | grep -z '^a*$' | od -c", 0, "0\n0000000   a  \\0\n0000002\n"),
+    ("grep -n -v -m2 -A3 x words; grep -v -m2 -C1 foo words; grep -v -m1 -A2 -c foo words", 0, "1:apple\n2:Banana\n3-cherry pie\n4-\n5-foo bar\napple\nBanana\ncherry pie\n1\n"),
 ];

@@ -25,7 +25,8 @@ impl LineMatcher {
         } else if options.word_regexp {
             parsed = parsed.whole_word();
         }
-        let flags = Flags { ignore_case: options.ignore_case, multi_line: true, dot_newline: options.null_data };
+        let flags =
+            Flags { ignore_case: options.ignore_case, multi_line: !options.null_data, dot_newline: options.null_data };
         let exact = parsed.compile(flags)?;
         let fast = match parsed.translated() {
             Some(pattern) if !options.null_data => Some(

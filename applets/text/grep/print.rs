@@ -44,6 +44,7 @@ impl<W: Write> Printer<W> {
             matcher,
             program,
             count: 0,
+            surplus: 0,
             binary: false,
             first: true,
             write_failed: false,
@@ -81,6 +82,8 @@ pub struct FileSink<'a, W: Write> {
     matcher: &'a LineMatcher,
     program: &'a str,
     count: u64,
+    /// Lines printed after -m was reached.
+    surplus: usize,
     binary: bool,
     first: bool,
     grouped: bool,
@@ -98,6 +101,9 @@ impl<W: Write> FileSink<'_, W> {
     fn on_match(&mut self, found: &SinkMatch<'_>) -> Result<bool> {
         if self.binary && self.options.skip_binary {
             return Ok(false);
+        }
+        if self.options.max_count.is_some_and(|most| self.count >= most) {
+            return self.on_surplus(found);
         }
         self.count += 1;
         self.printer.any_selected = true;
@@ -122,6 +128,17 @@ impl<W: Write> FileSink<'_, W> {
         if options.line_buffered {
             self.printer.flush()?;
         }
+        Ok(true)
+    }
+
+    /// With -v, the searcher takes the lines that follow the last one to be selected for selected as well: they are its context.
+    fn on_surplus(&mut self, found: &SinkMatch<'_>) -> Result<bool> {
+        let after = self.options.after_context.or(self.options.context).unwrap_or(0);
+        if self.surplus >= after || self.silent() || self.binary || self.options.only_matching {
+            return Ok(false);
+        }
+        self.surplus += 1;
+        self.print_line(b'-', found.bytes(), found.absolute_byte_offset(), found.line_number())?;
         Ok(true)
     }
 
