@@ -60,25 +60,37 @@ struct Options {
     files: Vec<OsString>,
 }
 
+/// Options of the original that have a value: what follows them is no option.
+const WITH_VALUE: &str = "bDhjkoOpPtTxyz#\"";
+
+impl Options {
+    /// Letters in the environment, as programs that start a pager set them (`LESS=FRX`). It is written for another less too: what is not
+    /// known here is not for us.
+    fn add_environment(&mut self, text: &str) {
+        for word in text.split_whitespace().filter(|word| !word.starts_with("--")) {
+            for letter in word.chars().take_while(|letter| !WITH_VALUE.contains(*letter)) {
+                match letter {
+                    'N' => self.numbers = true,
+                    'S' => self.chop = true,
+                    'R' => self.raw = true,
+                    'i' => self.ignore_case = true,
+                    'F' => self.one_screen = true,
+                    'X' => self.no_init = true,
+                    'e' | 'E' => self.quit_at_end = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
 fn run(args: &[OsString]) -> i32 {
     let name = common::called_as(args);
     let mut options: Options = match common::parse(args, 2) {
         Ok(options) => options,
         Err(status) => return status,
     };
-    // Letters in the environment, as programs that start a pager set them.
-    for letter in std::env::var("LESS").unwrap_or_default().chars() {
-        match letter {
-            'N' => options.numbers = true,
-            'S' => options.chop = true,
-            'R' => options.raw = true,
-            'i' => options.ignore_case = true,
-            'F' => options.one_screen = true,
-            'X' => options.no_init = true,
-            'e' | 'E' => options.quit_at_end = true,
-            _ => {}
-        }
-    }
+    options.add_environment(&std::env::var("LESS").unwrap_or_default());
     if name == "more" {
         (options.no_init, options.quit_at_end, options.one_screen) = (true, true, true);
     }
@@ -278,5 +290,22 @@ impl Session {
         self.screen.draw(&out)?;
         self.drawn = Some(frame);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_of_the_environment() {
+        let set = |text: &str| {
+            let mut options = Options::parse_from(["less"]);
+            options.add_environment(text);
+            (options.one_screen, options.raw, options.no_init, options.quit_at_end)
+        };
+        assert_eq!(set("FRX"), (true, true, true, false));
+        assert_eq!(set("-R -e --mouse -PpromptF"), (false, true, false, true));
+        assert_eq!(set("--use-color -x4R"), (false, false, false, false));
     }
 }
