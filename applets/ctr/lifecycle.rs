@@ -111,22 +111,43 @@ fn recorded(id: &str) -> anyhow::Result<()> {
 }
 
 /// Stop: the container's stop signal, then SIGKILL.
+///
+/// All are told before any is waited for, so that many take no longer than the slowest. What cannot be done for one is reported, and
+/// the others are stopped all the same.
 pub fn stop(args: &StopArgs) -> anyhow::Result<i32> {
-    for name in &args.containers {
-        let id = record::resolve(name)?;
-        if let Some(pidfd) = payload(&id)? {
-            let signal = Record::read(&id)?.config.stop_signal;
-            let signal =
-                if signal.is_empty() { libc::SIGTERM } else { signals::parse(&signal).map_err(anyhow::Error::msg)? };
-            send(&pidfd, signal)?;
-            if !ended(&pidfd, Duration::from_secs(args.time)) {
-                send(&pidfd, libc::SIGKILL)?;
+    let told: Vec<_> = args.containers.iter().map(|name| (name, tell_to_stop(name))).collect();
+    let deadline = Instant::now() + Duration::from_secs(args.time);
+    let mut status = 0;
+    for (name, told) in told {
+        match told.and_then(|(id, payload)| payload.map_or(Ok(()), |pidfd| see_stopped(&id, &pidfd, deadline))) {
+            Ok(()) => writeln!(std::io::stdout(), "{name}")?,
+            Err(error) => {
+                eprintln!("ctr: {error:#}");
+                status = 1;
             }
-            recorded(&id)?;
         }
-        writeln!(std::io::stdout(), "{name}")?;
     }
-    Ok(0)
+    Ok(status)
+}
+
+/// Send the stop signal; the container's id, and its payload if it runs.
+fn tell_to_stop(name: &str) -> anyhow::Result<(String, Option<rustix::fd::OwnedFd>)> {
+    let id = record::resolve(name)?;
+    let payload = payload(&id)?;
+    if let Some(pidfd) = &payload {
+        let signal = Record::read(&id)?.config.stop_signal;
+        let signal =
+            if signal.is_empty() { libc::SIGTERM } else { signals::parse(&signal).map_err(anyhow::Error::msg)? };
+        send(pidfd, signal)?;
+    }
+    Ok((id, payload))
+}
+
+fn see_stopped(id: &str, pidfd: &rustix::fd::OwnedFd, deadline: Instant) -> anyhow::Result<()> {
+    if !ended(pidfd, deadline.saturating_duration_since(Instant::now())) {
+        send(pidfd, libc::SIGKILL)?;
+    }
+    recorded(id)
 }
 
 /// Send a signal.

@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
 
 use crate::console::say;
-use crate::{cgroup, control_socket, early, machine, reap};
+use crate::supervise::{Io, Restart, Unit};
+use crate::{cgroup, control_socket, early, launch, machine, reap};
 
 /// What a container has to end in after SIGTERM, as with `docker stop`.
 const CONTAINER_PATIENCE: Duration = Duration::from_secs(10);
@@ -105,19 +106,14 @@ fn stop_containers() {
         return;
     }
     say(&format!("coracle: stopping {} containers", running.len()));
-    for dir in &running {
-        for pid in cgroup::processes(dir) {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            if !is_namespace_init(&status) {
-                continue;
-            }
-            if handles_term(&status) {
-                signal(pid, Signal::SIGTERM);
-            } else {
-                // The first process of a namespace ignores a signal that it has no handler for: nothing to wait for.
-                let _ = cgroup::kill(dir);
-            }
-        }
+    let (polite, deaf): (Vec<_>, Vec<_>) = running.iter().partition(|dir| heeds_signals(dir));
+    for dir in deaf {
+        // The first process of a namespace ignores a signal that it has no handler for: nothing to wait for.
+        let _ = cgroup::kill(dir);
+    }
+    stop_by_ctr(&polite);
+    for dir in polite.into_iter().filter(|dir| cgroup::is_populated(dir)) {
+        namespace_inits(dir).for_each(|(pid, _)| signal(pid, Signal::SIGTERM));
     }
     wait_and_kill(&running, CONTAINER_PATIENCE);
     // A monitor lives in the cgroup of the unit that it was started from, which is stopped next. It is done when it has removed
@@ -127,6 +123,39 @@ fn stop_containers() {
     if !wait_until(RECORD_PATIENCE, all_recorded) {
         say("coracle: how some containers ended is not on record");
     }
+}
+
+/// Let `ctr` stop them: it reads which signal a container wants, which is not for PID 1 to parse.
+fn stop_by_ctr(containers: &[&PathBuf]) {
+    if containers.is_empty() {
+        return;
+    }
+    let patience = CONTAINER_PATIENCE.as_secs().to_string();
+    let ids = containers.iter().filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
+    let unit = Unit {
+        name: "stop-containers".into(),
+        program: "/usr/bin/ctr".into(),
+        arg0: None,
+        args: ["stop".into(), "-t".into(), patience].into_iter().chain(ids).collect(),
+        io: Io::Log,
+        restart: Restart::Never,
+    };
+    if let Err(error) = launch::start(&unit) {
+        return say(&format!("coracle: {error:#}"));
+    }
+    let stopper = cgroup::units().join(&unit.name);
+    wait_until(CONTAINER_PATIENCE + RECORD_PATIENCE, || !cgroup::is_populated(&stopper));
+}
+
+/// Does any first process in a container have a handler for a signal that may be the one to stop it by?
+fn heeds_signals(container: &Path) -> bool {
+    namespace_inits(container).any(|(_, status)| handles_stop_signal(&status))
+}
+
+/// The first processes of namespaces in a container: process number and `/proc/PID/status`.
+fn namespace_inits(container: &Path) -> impl Iterator<Item = (i32, String)> {
+    let with_status = |pid| (pid, fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default());
+    cgroup::processes(container).into_iter().map(with_status).filter(|(_, status)| is_namespace_init(status))
 }
 
 fn stop_units() {
@@ -196,10 +225,13 @@ fn is_namespace_init(status: &str) -> bool {
         .is_some_and(|pids| pids.split_whitespace().next_back() == Some("1"))
 }
 
-/// By `/proc/PID/status`: does this process have a handler for SIGTERM?
-fn handles_term(status: &str) -> bool {
+/// By `/proc/PID/status`: does this process have a handler for one of the signals that images name to be stopped by?
+fn handles_stop_signal(status: &str) -> bool {
+    // SIGWINCH is httpd's; 37 is systemd's SIGRTMIN+3.
+    const CANDIDATES: [i32; 8] =
+        [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH, 37];
     let caught = status_field(status, "SigCgt").and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    caught & (1 << (libc::SIGTERM - 1)) != 0
+    CANDIDATES.iter().any(|signal| caught & (1 << (signal - 1)) != 0)
 }
 
 fn status_field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -301,16 +333,16 @@ mod tests {
     #[test]
     fn reads_process_status() {
         let container = "Name:\tsh\nNSpid:\t120\t1\nSigCgt:\t0000000000004002\n";
-        assert!(is_namespace_init(container) && handles_term(container));
+        assert!(is_namespace_init(container) && handles_stop_signal(container));
         let child = "NSpid:\t121\t7\nSigCgt:\t0000000000000000\n";
-        assert!(!is_namespace_init(child) && !handles_term(child));
+        assert!(!is_namespace_init(child) && !handles_stop_signal(child));
         assert!(!is_namespace_init("NSpid:\t1\n") && !is_namespace_init(""));
     }
 
     proptest! {
         #[test]
         fn parsers_never_panic(text in ".{0,200}") {
-            let _ = (to_unmount(&text), unescape(&text), is_namespace_init(&text), handles_term(&text));
+            let _ = (to_unmount(&text), unescape(&text), is_namespace_init(&text), handles_stop_signal(&text));
         }
     }
 }

@@ -7,6 +7,7 @@ Consoles are logged in out/test-logs/vm-ARCH. The last line is `N passed, N fail
 """
 
 import os
+import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ import live  # noqa: E402
 import power  # noqa: E402
 import redis  # noqa: E402
 import terminal  # noqa: E402
-from machine import ARCHES, Image  # noqa: E402
+from machine import ARCHES, Image, end_children  # noqa: E402
 from report import Failed, Report  # noqa: E402
 
 # The longest first, so that they do not end last.
@@ -53,6 +54,7 @@ def main():
     logs = Path("out/test-logs") / f"vm-{arch}"
     image = Image(arch, Path(os.environ.get("CORACLE_OUT", "out")) / arch, logs)
     report = Report()
+    signal.signal(signal.SIGTERM, end_children)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name in names:
             pool.submit(run_group, name, image, report)

@@ -55,7 +55,7 @@ def by_firmware(vm, report, layout):
     with report.case("disk-reboot"):
         vm.console.type("reboot\n")
         vm.wait(r"coracle: going down: reboot$")
-        vm.wait(r"coracle: stopping 1 containers$")
+        vm.wait(r"coracle: stopping 3 containers$")
         vm.log_in()
         vm.start_agent()
     with report.case("disk-survives-reboot"):
@@ -73,11 +73,13 @@ def grown(vm):
 
 
 def first_use(vm):
-    """An image, a container that has stopped, and one that runs and says when it is told to stop."""
+    """An image, a container that has stopped, and some that run: they stop on SIGTERM, on a signal of their own, and on none."""
     script = f"""
 	ctr load -qi /mnt/share/layout
 	ctr run --name stopped --network none {IMAGE} sh -c 'echo kept >/kept; exit 3'
 	ctr run -d --name polite --network none {IMAGE} sh -c 'trap "echo told; exit 9" TERM; while :; do sleep 1; done'
+	ctr run -d --name own --stop-signal QUIT --network none {IMAGE} sh -c 'trap "exit 7" QUIT; trap "exit 8" TERM; while :; do sleep 1; done'
+	ctr run -d --name deaf --network none {IMAGE} sleep 1000
 	ctr ps
 	"""
     vm.sh(script).expect(r"Loaded image: .*redis", r" Up .* polite$")
@@ -86,7 +88,7 @@ def first_use(vm):
 def survived(vm):
     """What `first_use` made is there, as it was left."""
     vm.sh("ctr images").expect(r"^localhost/loaded +redis ")
-    vm.sh("ctr ps -a").expect(r"Exited \(3\) .* stopped$", r"Exited \(9\) .* polite$")
+    vm.sh("ctr ps -a").expect(r"Exited \(3\) .* stopped$", r"Exited \(9\) .* polite$", r"Exited \(7\) .* own$", r"Exited \(137\) .* deaf$")
     vm.sh("ctr logs polite").expect(r"^told$")
     vm.sh("ctr start stopped; ctr wait stopped").expect(r"^3$")
     vm.sh(f"ctr run --rm --network none {IMAGE} sh -c 'echo it runs'").expect(r"^it runs$")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from console import Console
-from machine import PROMPT, READY, free_port
+from machine import CHILDREN, PROMPT, READY, free_port
 from report import Failed, expect
 
 SCRIPT = Path(__file__).resolve().parents[2] / "image/run.sh"
@@ -31,6 +31,7 @@ def session(image, out, name, command):
     host, terminal = pty.openpty()
     environment = {**os.environ, "CORACLE_OUT": out, "CORACLE_PORTS": f"{free_port()}:8080", "MEMORY": "512", "CPUS": "1"}
     process = subprocess.Popen([SCRIPT, image.arch], stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True)
+    CHILDREN.add(process.pid)
     os.close(terminal)
     console = Console(host, host, image.logs / f"run-{name}.log")
     try:
@@ -44,5 +45,6 @@ def session(image, out, name, command):
             raise Failed(f"run.sh ended with status {status}:\n{console.tail()}")
         return console.text()[start:end]
     finally:
+        CHILDREN.discard(process.pid)
         process.kill()
         process.wait()

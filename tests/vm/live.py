@@ -3,7 +3,7 @@
 import subprocess
 
 from machine import READY, Machine, run_agent
-from report import Failed, expect, expect_equal
+from report import expect, expect_equal
 
 # The names of which the container's root has links.
 SELF = ["sh", "sleep", "id", "dd", "true", "cat", "echo", "touch"]

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 from console import Console
@@ -45,6 +44,15 @@ MACHINES = {
 }
 # On a busy host QEMU emulates timers so unevenly that the kernel sometimes takes them for broken, or hangs in calibrating its clock.
 MACHINE_APPEND = {"q35": "no_timer_check ", "microvm": "no_timer_check tsc_early_khz=2000000 "}
+# Processes that must not outlive the suite.
+CHILDREN = set()
+
+
+def end_children(*_):
+    """On SIGTERM: end what was started, then this."""
+    for child in CHILDREN.copy():
+        os.kill(child, signal.SIGKILL)
+    os._exit(128 + signal.SIGTERM)
 
 
 class Result:
@@ -80,7 +88,7 @@ class Machine:
 
     append     kernel arguments; the kernel and initramfs are booted directly. None: the firmware boots the disk
     disk       path of a qcow2 disk
-    ports      ports of the machine to reach from the host; see `port`. Not None: there is a network card
+    ports      ports of the machine to reach from the host, where `ports` has their numbers. Not None: there is a network card
     reboots    stay when the machine reboots; otherwise QEMU ends
     """
 
@@ -95,12 +103,14 @@ class Machine:
         self.agent = None
         command = self._command(append, machine or image.machines[0], memory, disk, ports is not None, reboots)
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        CHILDREN.add(self.process.pid)
         self.console = Console(self.process.stdout.fileno(), self.process.stdin.fileno(), image.logs / f"{name}.log")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        CHILDREN.discard(self.process.pid)
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -136,8 +146,12 @@ class Machine:
         raise Failed(f"no firmware: none of {[code for code, _ in self.image.firmware]}")
 
     def wait(self, pattern, timeout=300):
-        """Wait until the console says this."""
-        return self.console.wait(pattern, timeout)
+        """Wait until the console says this. A machine that does not is ended, so that later cases need not wait as long."""
+        try:
+            return self.console.wait(pattern, timeout)
+        except Failed:
+            self.process.kill()
+            raise
 
     def command(self, keys, enter="\n"):
         """Type a command at the console's prompt, and wait for the next one: what was on the screen."""
@@ -175,6 +189,7 @@ class Machine:
                     raise Failed(f"the machine is gone; its console's end:\n{self.console.tail()}")
                 answer += data
         except TimeoutError:
+            self.process.kill()
             raise Failed(f"no answer within {timeout} s to:\n{script}\nthe console's end:\n{self.console.tail()}") from None
         output = (self.share / f"{name}.out").read_text(errors="replace")
         return Result(output, int(answer.split()[1]))
@@ -206,6 +221,7 @@ class Machine:
         try:
             status = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
+            self.process.kill()
             raise Failed(f"the machine still runs after {timeout} s; its console's end:\n{self.console.tail()}") from None
         if status != 0:
             raise Failed(f"QEMU ended with status {status}:\n{self.console.tail()}")

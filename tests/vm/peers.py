@@ -10,7 +10,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from machine import free_port
+from machine import CHILDREN, free_port
 from report import Failed, Skipped
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "peers"
@@ -47,10 +47,13 @@ def registry(scratch):
     started = subprocess.run([SCRIPTS / "registry.sh", str(port), scratch], capture_output=True, text=True, check=False)
     if started.returncode != 0:
         raise Failed(f"registry.sh: {started.stderr}")
+    pid = int(started.stdout)
+    CHILDREN.add(pid)
     try:
         yield port
     finally:
-        os.kill(int(started.stdout), signal.SIGTERM)
+        CHILDREN.discard(pid)
+        os.kill(pid, signal.SIGTERM)
 
 
 def push(layout, port):
