@@ -22,7 +22,7 @@ import power  # noqa: E402
 import redis  # noqa: E402
 import terminal  # noqa: E402
 from machine import ARCHES, Image, end_children  # noqa: E402
-from report import Failed, Report  # noqa: E402
+from report import Report  # noqa: E402
 
 # The longest first, so that they do not end last.
 GROUPS = {
@@ -42,7 +42,7 @@ def run_group(name, image, report):
         GROUPS[name](image, report)
     except Exception as why:
         with report.case(name):
-            raise Failed(f"{type(why).__name__}: {why}") from why
+            raise why
 
 
 def main():

@@ -13,7 +13,7 @@ CURSOR_POSITION_QUERY = b"\x1b[6n"
 
 
 class Console:
-    """Reads everything from a descriptor into a log, and waits for patterns in what is new since the last one that it waited for."""
+    """Reads everything from a descriptor into a log, and waits for patterns in what came since the last one that was found."""
 
     def __init__(self, source, sink, log):
         self.source, self.sink = source, sink

@@ -23,7 +23,7 @@ def run(image, report):
         with Machine(image, "disk-firmware", None, memory=512, disk=disk, reboots=True) as vm:
             by_firmware(vm, report, layout)
     with report.case("disk-is-clean"):
-        check_file_system(image, disk)
+        check_file_system(disk)
     with report.case("disk-has-its-own-identifiers"):
         own_identifiers(image, disk)
     with report.case("disk-direct-boot"), Machine(image, "disk-direct", run_agent(), memory=512, disk=disk) as vm:
@@ -78,7 +78,8 @@ def first_use(vm):
 	ctr load -qi /mnt/share/layout
 	ctr run --name stopped --network none {IMAGE} sh -c 'echo kept >/kept; exit 3'
 	ctr run -d --name polite --network none {IMAGE} sh -c 'trap "echo told; exit 9" TERM; while :; do sleep 1; done'
-	ctr run -d --name own --stop-signal QUIT --network none {IMAGE} sh -c 'trap "exit 7" QUIT; trap "exit 8" TERM; while :; do sleep 1; done'
+	quit='trap "exit 7" QUIT; trap "exit 8" TERM; while :; do sleep 1; done'
+	ctr run -d --name own --stop-signal QUIT --network none {IMAGE} sh -c "$quit"
 	ctr run -d --name deaf --network none {IMAGE} sleep 1000
 	ctr ps
 	"""
@@ -88,14 +89,15 @@ def first_use(vm):
 def survived(vm):
     """What `first_use` made is there, as it was left."""
     vm.sh("ctr images").expect(r"^localhost/loaded +redis ")
-    vm.sh("ctr ps -a").expect(r"Exited \(3\) .* stopped$", r"Exited \(9\) .* polite$", r"Exited \(7\) .* own$", r"Exited \(137\) .* deaf$")
+    listed = vm.sh("ctr ps -a")
+    listed.expect(r"Exited \(3\) .* stopped$", r"Exited \(9\) .* polite$", r"Exited \(7\) .* own$", r"Exited \(137\) .* deaf$")
     vm.sh("ctr logs polite").expect(r"^told$")
     vm.sh("ctr start stopped; ctr wait stopped").expect(r"^3$")
     vm.sh(f"ctr run --rm --network none {IMAGE} sh -c 'echo it runs'").expect(r"^it runs$")
 
 
 def large(image):
-    """A disk beyond what the file system was made for (1024 times its size) grows while the machine is in use, and can be stopped."""
+    """A disk of more than 1024 times the file system's first size grows while the machine is in use, and can be stopped."""
     disk = image.disk("disk-large", "300G")
     for name in ["disk-large-stopped", "disk-large-again"]:
         with Machine(image, name, run_agent(), memory=512, disk=disk) as vm:
@@ -104,7 +106,7 @@ def large(image):
                 vm.sh("while [ $(df -k --output=size /var | tail -n1) -lt 300000000 ]; do sleep 1; done")
             vm.end_by("poweroff")
             expect(vm.console.text(), r"^coracle: power off$")
-        check_file_system(image, disk)
+        check_file_system(disk)
 
 
 def own_identifiers(image, disk):
@@ -146,7 +148,7 @@ def damaged(image):
         raise Failed(f"the damaged superblock was written to: {read.stdout}")
 
 
-def check_file_system(image, disk):
+def check_file_system(disk):
     """STATE after the machine went down: e2fsck has nothing to mend."""
     raw = disk.with_suffix(".raw")
     subprocess.run(["qemu-img", "convert", "-O", "raw", disk, raw], check=True)

@@ -30,7 +30,8 @@ def session(image, out, name, command):
     """Log in, run a command, power off: what the command printed."""
     host, terminal = pty.openpty()
     environment = {**os.environ, "CORACLE_OUT": out, "CORACLE_PORTS": f"{free_port()}:8080", "MEMORY": "512", "CPUS": "1"}
-    process = subprocess.Popen([SCRIPT, image.arch], stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True)
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    process = subprocess.Popen([SCRIPT, image.arch], **streams, env=environment, start_new_session=True)
     CHILDREN.add(process.pid)
     os.close(terminal)
     console = Console(host, host, image.logs / f"run-{name}.log")

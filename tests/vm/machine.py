@@ -19,7 +19,7 @@ READY = r"^coracle: ready in [0-9]+ ms"
 # At the start of a line: the editor draws the one that is typed again and again.
 PROMPT = r"^(?:\^C)?root@[a-z0-9-]+:[^ \n]*[#$] $"
 
-# For each architecture: QEMU, the serial console, machine types (the first for most cases), firmware (code, variables) by preference.
+# For each architecture: QEMU, the serial console, machine types (the first for most cases), firmware (code and variables).
 ARCHES = {
     "x86_64": (
         "qemu-system-x86_64",
@@ -42,7 +42,7 @@ MACHINES = {
     "microvm": ["-M", "microvm,rtc=on", "-cpu", "max", "-no-user-config"],
     "virt": ["-M", "virt", "-cpu", "max,pauth-impdef=on"],
 }
-# On a busy host QEMU emulates timers so unevenly that the kernel sometimes takes them for broken, or hangs in calibrating its clock.
+# On a busy host QEMU's timers are so uneven that the kernel sometimes takes them for broken, or hangs in calibrating its clock.
 MACHINE_APPEND = {"q35": "no_timer_check ", "microvm": "no_timer_check tsc_early_khz=2000000 "}
 # Processes that must not outlive the suite.
 CHILDREN = set()
@@ -129,7 +129,8 @@ class Machine:
             command += self._firmware()
         else:
             line = f"console={self.image.console} {MACHINE_APPEND.get(machine, '')}{append}"
-            command += ["-kernel", str(self.image.out / "vmlinuz"), "-initrd", str(self.image.out / "initramfs.cpio.zst"), "-append", line]
+            command += ["-kernel", str(self.image.out / "vmlinuz"), "-append", line]
+            command += ["-initrd", str(self.image.out / "initramfs.cpio.zst")]
         if disk:
             command += ["-drive", f"if=none,id=disk,format=qcow2,file={disk}", "-device", "virtio-blk-pci,drive=disk,bootindex=1"]
         if network:

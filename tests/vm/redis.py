@@ -6,6 +6,7 @@ from machine import READY, Machine, run_agent
 from peers import ask_redis, push, redis_layout, registry
 from report import Failed, expect_equal
 
+IN_CGROUP_OF = "enter() { cd /sys/fs/cgroup/coracle/containers/$(ctr inspect $1 | grep -m1 '\"Id\"' | cut -d'\"' -f4); }; enter"
 RUN = "ctr run -d --name cache --memory 64m --cpus 0.5 --pids-limit 64 -p 6379:6379"
 # Anonymous memory, filled: its process is killed when it is too much, and gives it all back.
 HOG = "dd if=/dev/zero of=/dev/null bs=100M count=1"
@@ -31,8 +32,8 @@ def cases(vm, report, name):
         expect_equal("exit status", vm.sh(f"{RUN} {name}").status, 0)
         expect_equal("answer", until_answer(vm.ports[6379]), "+PONG")
     with report.case("redis-limits"):
-        files = vm.sh("cd /sys/fs/cgroup/coracle/containers/$(ctr inspect cache | grep -m1 '\"Id\"' | cut -d'\"' -f4) && cat memory.max cpu.max pids.max")
-        expect_equal("memory.max, cpu.max, pids.max", files.output, "67108864\n50000 100000\n64\n")
+        limits = vm.sh(f"{IN_CGROUP_OF} cache && cat memory.max cpu.max pids.max").output
+        expect_equal("memory.max, cpu.max, pids.max", limits, "67108864\n50000 100000\n64\n")
     with report.case("redis-survives-a-hog"):
         # What only redis knows: that it is the same process as before.
         expect_equal("answer", ask_redis(vm.ports[6379], "SET before hog"), "+OK")
@@ -59,8 +60,9 @@ def cases(vm, report, name):
 
 def fork_bomb(vm, name):
     """It fills its own limit, and nothing else."""
-    vm.sh(f"ctr run -d --name bomb --pids-limit 50 --memory 64m --network none {name} sh -c 'bomb() {{ bomb | bomb & }}; bomb; while :; do :; done'")
-    counters = "cd /sys/fs/cgroup/coracle/containers/$(ctr inspect bomb | grep -m1 '\"Id\"' | cut -d'\"' -f4) && cat pids.peak pids.events"
+    program = "bomb() { bomb | bomb & }; bomb; while :; do :; done"
+    vm.sh(f"ctr run -d --name bomb --pids-limit 50 --memory 64m --network none {name} sh -c '{program}'")
+    counters = f"{IN_CGROUP_OF} bomb && cat pids.peak pids.events"
     deadline = time.monotonic() + 120
     while not int((result := vm.sh(counters)).output.split()[2]):
         if time.monotonic() > deadline:
