@@ -210,12 +210,13 @@ class Machine:
         return name
 
     def monitor(self, command):
-        """A command of QEMU's monitor."""
+        """A command of QEMU's monitor, until it has been carried out: what hangs up too early is not listened to."""
         with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(60)
             monitor.connect(str(self.scratch / "monitor"))
+            read_until(monitor, b"(qemu) ")
             monitor.sendall(f"{command}\n".encode())
-            monitor.settimeout(5)
-            monitor.recv(4096)
+            read_until(monitor, b"(qemu) ")
 
     def wait_end(self, timeout=300):
         """Wait until QEMU has ended by itself."""
@@ -226,6 +227,13 @@ class Machine:
             raise Failed(f"the machine still runs after {timeout} s; its console's end:\n{self.console.tail()}") from None
         if status != 0:
             raise Failed(f"QEMU ended with status {status}:\n{self.console.tail()}")
+
+
+def read_until(connection, end):
+    """Read from a socket until it has sent this, or hangs up."""
+    said = b""
+    while not said.endswith(end) and (data := connection.recv(4096)):
+        said += data
 
 
 def run_agent():
