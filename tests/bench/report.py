@@ -52,7 +52,10 @@ class Run:
         total, available = self.median("idle.MemTotal", scale=KIB), self.median("idle.MemAvailable", scale=KIB)
         used = total - available if total and available else None
         self.row("idle memory used, booted and networked", used, "MiB", most=48)
-        self.row("boots and runs a container in", 96 if self.median("small.ran") else None, "MiB", most=96)
+        ran = self.median("small.ran")
+        self.row("boots and runs a container in", 96 if ran else None, "MiB", most=96)
+        if "small.tried" in self.samples and not ran:
+            self.rows[-1]["met"] = False
 
     def init(self):
         for variant, text, limit in (("", "init: /init to ready", 1.5), ("-dhcp", "the same, with a lease by DHCP", None)):
@@ -84,13 +87,12 @@ class Run:
             self.row(f"pull + unpack from a local registry, {text}", ours, "ms", "skopeo+umoci", theirs, ratio=limit)
 
     def applets(self):
-        """The budget is for the machine itself if the binary runs there, else for the virtual machine."""
-        native = "host.applet.true.coracle.cpu" in self.samples
+        """On a host that is itself virtual, busybox's glibc pays there for each CPUID that traps; in the VM of this run it does not."""
         for where, prefix in (("host", "host.applet"), ("VM", "applet")):
             for applet, text in (("true", "true"), ("ls", "ls /")):
                 for kind in ("cpu", "wall"):
                     ours, theirs = (self.median(f"{prefix}.{applet}.{who}.{kind}") for who in ("coracle", "busybox"))
-                    limit = 1.2 if kind == "cpu" and native == (where == "host") else None
+                    limit = 1.2 if kind == "cpu" else None
                     name = f"applet start, `{text}`, {kind.replace('cpu', 'CPU')}, {where}"
                     if ours is not None:
                         self.row(name, ours, "us", "busybox", theirs, ratio=limit)

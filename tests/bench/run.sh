@@ -104,13 +104,14 @@ idle() {
 
 # With its disk, whose STATE the image is imported to: in live mode that would have to be kept in the 96 MiB.
 small() {
+	sample small.tried 1
 	boot small "$image/initramfs.cpio.zst" "$(guest small 1)" -m 96 "${nic[@]}" "${disk[@]}" \
 		-drive "if=none,id=state,format=qcow2,snapshot=on,file=$image/coracle.qcow2" -device virtio-blk-pci,drive=state
 }
 
 containers() { boot containers "$image/initramfs.cpio.zst" "$(guest containers "$runs")" -m 1024 "${disk[@]}"; }
 
-# Starting a program is measured on this machine where it can run the binary, for emulation distorts it most; else in the VM.
+# Starting a program is measured in the VM, and on this machine where it can run the binary.
 applets() {
 	local round applet arguments who
 	boot applets "$image/initramfs.cpio.zst" "$(guest applets $((execs / 5)))" -m 512 "${disk[@]}"
