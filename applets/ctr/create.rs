@@ -13,9 +13,6 @@ use super::{files, limits, names, network, paths, pull, signals, time, volumes};
 /// Attempts at finding a free generated name.
 const NAME_ATTEMPTS: u32 = 100;
 
-/// Attempts at locking a new container, a millisecond apart.
-const LOCK_ATTEMPTS: u32 = 10_000;
-
 /// Open the images.
 pub fn store() -> anyhow::Result<Store> {
     Store::open(&paths::state_dir().join("images")).context("cannot open the image store")
@@ -29,7 +26,7 @@ pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)>
     let dir = paths::container(&id);
     let mut record = Record { state, ..record(options, &source, &id)? };
     limits::check(&record.host_config)?;
-    let lock = lock_new(&id)?;
+    let lock = Lock::take(&id).context("cannot lock the container")?.context("the new id is in use")?;
     match make(&dir, &mut record, options.name.as_deref()) {
         Ok(()) => Ok((record, lock)),
         Err(error) => {
@@ -39,18 +36,6 @@ pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)>
             Err(error)
         }
     }
-}
-
-/// Take the lock of a new id. Whoever sweeps may find its directory in that moment and hold the lock for as long as it takes to see that
-/// there is nothing to do.
-fn lock_new(id: &str) -> anyhow::Result<Lock> {
-    for _ in 0..LOCK_ATTEMPTS {
-        if let Some(lock) = Lock::try_take(id).context("cannot lock the container")? {
-            return Ok(lock);
-        }
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    bail!("cannot lock the container: the new id is in use")
 }
 
 fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<()> {

@@ -175,12 +175,15 @@ pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
         }
         // With --rm its monitor has removed it already.
         if paths::container(&id).exists() {
-            let Some(lock) = Lock::try_take(&id)? else { bail!("container {name} is being started") };
-            let record = Record::read(&id)?;
-            if args.volumes {
-                volumes::remove_of(&record)?;
+            let Some(lock) = Lock::take(&id)? else { bail!("container {name} is being started") };
+            // The monitor of one with --rm may have been faster.
+            if Record::exists(&id) {
+                let record = Record::read(&id)?;
+                if args.volumes {
+                    volumes::remove_of(&record)?;
+                }
+                reaper::remove_files(&record)?;
             }
-            reaper::remove_files(&record)?;
             lock.remove()?;
         }
         writeln!(std::io::stdout(), "{name}")?;

@@ -5,10 +5,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{files, paths};
+
+/// How long to wait for a lock that nobody holds for long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The held lock. It is inherited by forked children and free once the last of them has closed it.
 pub struct Lock {
@@ -42,6 +46,18 @@ impl Lock {
             match fs::metadata(&path) {
                 Ok(meta) if meta.ino() == file.metadata()?.ino() => return Ok(Some(Lock { file, dir })),
                 _ => {}
+            }
+        }
+    }
+
+    /// Take the lock of a container that does not run. Whoever sweeps holds it for a moment, and so does a monitor that is about to be
+    /// gone, so this waits; `None` if someone else still has it after ten seconds.
+    pub fn take(id: &str) -> io::Result<Option<Self>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_take(id)? {
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(1)),
+                taken => return Ok(taken),
             }
         }
     }

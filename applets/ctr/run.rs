@@ -5,7 +5,7 @@ use super::lock::Lock;
 use super::options::Options;
 use super::record::{Record, State};
 use super::start::{Started, start};
-use super::{attach, create, reaper, record};
+use super::{attach, create, lifecycle, reaper, record};
 use crate::runtime;
 use std::io::Write;
 
@@ -80,8 +80,8 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     let mut worst = 0;
     for name in &args.containers {
         let id = record::resolve(name)?;
-        reaper::sweep(&id)?;
-        let Some(lock) = Lock::try_take(&id)? else { anyhow::bail!("container {name} is running") };
+        anyhow::ensure!(lifecycle::payload(&id)?.is_none(), "container {name} is running");
+        let Some(lock) = Lock::take(&id)? else { anyhow::bail!("container {name} is being started") };
         let mut container = Record::read(&id)?;
         container.state = State::starting();
         container.write()?;
