@@ -13,7 +13,6 @@ mod init;
 mod net;
 mod power;
 mod registry;
-#[allow(dead_code)]
 mod runtime;
 #[cfg(feature = "brush")]
 mod sh;

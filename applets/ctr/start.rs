@@ -147,7 +147,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     let create = |spec: &Spec| {
         runtime::create(&Launch {
             spec,
-            root: Root::Overlay { lower: &record.layers, upper: &upper, work: &work, target: &target },
+            root: Root { lower: &record.layers, upper: &upper, work: &work, target: &target },
             io,
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
             user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),

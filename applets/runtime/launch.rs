@@ -258,7 +258,7 @@ impl Payload {
     fn terminal(&self, io: Io<'_>, rootfs: &Rootfs) -> Step<Option<Terminal>> {
         match io {
             Io::Terminal(size) => Terminal::open(rootfs, size).map(Some),
-            Io::Inherit | Io::Fds { .. } => Ok(None),
+            Io::Fds { .. } => Ok(None),
         }
     }
 
@@ -382,7 +382,7 @@ fn streams(io: Io<'_>, terminal: Option<&Terminal>) -> Step {
             (terminal.slave.as_fd(), terminal.slave.as_fd(), terminal.slave.as_fd())
         }
         (Io::Fds { stdin, stdout, stderr }, None) => (stdin, stdout, stderr),
-        (Io::Inherit | Io::Terminal(_), None) => return Ok(()),
+        (Io::Terminal(_), None) => return Ok(()),
     };
     // Copies above 2 first: one of the three may be another's number.
     let copies = [stdin, stdout, stderr].map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));

@@ -19,8 +19,8 @@
 //! let mut spec = runtime::default_spec();      // Docker's defaults; change it, store it as config.json
 //! let mut created = runtime::create(&Launch {
 //!     spec: &spec,
-//!     root: Root::Overlay { lower: &layers, upper: &upper, work: &work, target: &rootfs },
-//!     io: Io::Fds { stdin, stdout, stderr },   // or Io::Inherit, or Io::Terminal(None)
+//!     root: Root { lower: &layers, upper: &upper, work: &work, target: &rootfs },
+//!     io: Io::Fds { stdin, stdout, stderr },   // or Io::Terminal(None)
 //!     cgroup: Some(cgroup.as_fd()),
 //!     user: Some("redis:redis"),               // overrides spec.process.user, looked up in the container's /etc/passwd
 //! })?;
@@ -89,29 +89,22 @@ pub struct CopyUp {
     pub volume: PathBuf,
 }
 
-/// The root file system of a container.
-pub enum Root<'a> {
-    /// A directory, used in place.
-    Path(&'a Path),
-    /// An overlay, mounted in the container's mount namespace only: nothing of it is visible on the host.
-    Overlay {
-        /// Layer directories, top-most last (the order of `Store::layers`); at least one.
-        lower: &'a [PathBuf],
-        /// The writable layer.
-        upper: &'a Path,
-        /// overlayfs' work directory, on the file system of `upper`.
-        work: &'a Path,
-        /// An existing empty directory of the host; in the container's mount namespace the overlay is attached to it for a
-        /// moment.
-        target: &'a Path,
-    },
+/// The root file system of a container: an overlay, mounted in its mount namespace only, so that nothing of it is visible on the host.
+pub struct Root<'a> {
+    /// Layer directories, top-most last (the order of `Store::layers`); at least one.
+    pub lower: &'a [PathBuf],
+    /// The writable layer.
+    pub upper: &'a Path,
+    /// overlayfs' work directory, on the file system of `upper`.
+    pub work: &'a Path,
+    /// An existing empty directory of the host; in the container's mount namespace the overlay is attached to it for a
+    /// moment.
+    pub target: &'a Path,
 }
 
 /// Standard streams of a payload.
 #[derive(Clone, Copy)]
 pub enum Io<'a> {
-    /// Those of the caller.
-    Inherit,
     /// These descriptors (pipes, files, sockets).
     Fds {
         /// Descriptor 0.

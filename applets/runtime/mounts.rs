@@ -151,11 +151,6 @@ impl MountPlan {
         Ok(())
     }
 
-    /// Whether this mounts the container's own procfs.
-    pub(super) fn is_proc(&self) -> bool {
-        matches!(&self.kind, Kind::FileSystem(name) if name == "proc")
-    }
-
     /// A file system's mount, attached nowhere yet.
     pub(super) fn detached(&self) -> Step<OwnedFd> {
         let words = || format!("make the file system for {}", self.destination.display());

@@ -22,7 +22,7 @@ pub struct Created {
 impl Created {
     pub(super) fn new(child: Child, channel: Channel, program: String) -> Self {
         let Child { pid, pidfd } = child;
-        Self { process: Some(Running { pid, pidfd }), pid, channel, program, ready: false, console: None }
+        Self { process: Some(Running { pidfd }), pid, channel, program, ready: false, console: None }
     }
 
     /// The process' id in the caller's PID namespace.
@@ -86,7 +86,6 @@ impl Drop for Created {
 
 /// A process that runs its program; a child of the caller.
 pub struct Running {
-    pid: u32,
     pidfd: OwnedFd,
 }
 
@@ -110,11 +109,6 @@ impl ExitStatus {
 }
 
 impl Running {
-    /// The process' id in the caller's PID namespace.
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
     /// Readable when the process has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()

@@ -42,23 +42,14 @@ impl Rootfs {
         // Unmounts on the host still arrive (nothing stays pinned by a container), nothing goes out.
         mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
             .doing(|| "cut the mount namespace off from the host's".into())?;
-        let (mount, target) = match root {
-            Root::Path(path) => {
-                let flags =
-                    OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-                (open_tree(CWD, *path, flags).doing(|| format!("open the root {}", path.display()))?, *path)
+        let &Root { lower, upper, work, target } = root;
+        let words = || format!("mount the overlay of {} layers with {} on top", lower.len(), upper.display());
+        let mount = match overlay(lower, upper, work) {
+            // Before Linux 6.5 layers cannot be given one by one.
+            Err(Errno::INVAL | Errno::NAMETOOLONG) => {
+                return overlay_by_options(lower, upper, work, target).doing(words);
             }
-            Root::Overlay { lower, upper, work, target } => {
-                let words = || format!("mount the overlay of {} layers with {} on top", lower.len(), upper.display());
-                match overlay(lower, upper, work) {
-                    Ok(mount) => (mount, *target),
-                    // Before Linux 6.5 layers cannot be given one by one.
-                    Err(Errno::INVAL | Errno::NAMETOOLONG) => {
-                        return overlay_by_options(lower, upper, work, target).doing(words);
-                    }
-                    Err(errno) => return Err(errno).doing(words),
-                }
-            }
+            mount => mount.doing(words)?,
         };
         mount_setattr(mount.as_fd(), 0, 0, Some(Propagation::Private), true)
             .doing(|| "make the root private".into())?;
