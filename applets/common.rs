@@ -19,6 +19,19 @@ pub fn usage_error(error: &clap::Error, usage_status: i32) -> i32 {
     if error.use_stderr() { usage_status } else { 0 }
 }
 
+/// Parse the arguments and act on them: what most applets are. `act` gets the name that the applet was called by, and gives the status.
+pub fn run<P: clap::Parser>(
+    args: &[OsString],
+    usage_status: i32,
+    act: impl FnOnce(&str, P) -> anyhow::Result<i32>,
+) -> i32 {
+    let name = called_as(args);
+    match parse(args, usage_status) {
+        Ok(options) => finish(&name, act(&name, options)),
+        Err(status) => status,
+    }
+}
+
 /// The applet's name as it was called, for messages.
 pub fn called_as(args: &[OsString]) -> String {
     args.first().map_or_else(|| "coracle".into(), |name| name.to_string_lossy().into_owned())

@@ -49,12 +49,7 @@ enum Output {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 4) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, show(&options))
+    common::run(args, 4, |_, options: Options| show(&options))
 }
 
 fn show(options: &Options) -> anyhow::Result<i32> {

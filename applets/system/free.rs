@@ -58,12 +58,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 1) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, show_repeatedly(&options))
+    common::run(args, 1, |_, options: Options| show_repeatedly(&options))
 }
 
 fn show_repeatedly(options: &Options) -> anyhow::Result<i32> {

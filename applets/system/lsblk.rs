@@ -56,12 +56,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 1) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, show(&options).map(|()| 0))
+    common::run(args, 1, |_, options: Options| show(&options).map(|()| 0))
 }
 
 /// A device and what lies on it.

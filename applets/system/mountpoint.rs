@@ -40,12 +40,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 1) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, tell(&options))
+    common::run(args, 1, |_, options: Options| tell(&options))
 }
 
 fn tell(options: &Options) -> anyhow::Result<i32> {

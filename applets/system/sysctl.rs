@@ -51,12 +51,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 1) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, options.act(&name))
+    common::run(args, 1, |name, options: Options| options.act(name))
 }
 
 impl Options {

@@ -55,12 +55,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, USAGE_ERROR) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, options.act(&name))
+    common::run(args, USAGE_ERROR, |name, options: Options| options.act(name))
 }
 
 impl Options {

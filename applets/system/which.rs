@@ -27,12 +27,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 2) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, tell(&options).map_err(Into::into))
+    common::run(args, 2, |_, options: Options| tell(&options).map_err(Into::into))
 }
 
 fn tell(options: &Options) -> io::Result<i32> {

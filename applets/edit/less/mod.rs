@@ -85,16 +85,13 @@ impl Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let mut options: Options = match common::parse(args, 2) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    options.add_environment(&std::env::var("LESS").unwrap_or_default());
-    if name == "more" {
-        (options.no_init, options.quit_at_end, options.one_screen) = (true, true, true);
-    }
-    common::finish(&name, page(&name, options))
+    common::run(args, 2, |name, mut options: Options| {
+        options.add_environment(&std::env::var("LESS").unwrap_or_default());
+        if name == "more" {
+            (options.no_init, options.quit_at_end, options.one_screen) = (true, true, true);
+        }
+        page(name, options)
+    })
 }
 
 fn page(name: &str, mut options: Options) -> anyhow::Result<i32> {

@@ -51,13 +51,10 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let mut options: Options = match common::parse(args, 1) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    options.read_only |= name == "view";
-    common::finish(&name, edit(options))
+    common::run(args, 1, |name, mut options: Options| {
+        options.read_only |= name == "view";
+        edit(options)
+    })
 }
 
 fn edit(mut options: Options) -> anyhow::Result<i32> {

@@ -47,12 +47,7 @@ struct Options {
 }
 
 fn run(args: &[OsString]) -> i32 {
-    let name = common::called_as(args);
-    let options: Options = match common::parse(args, 1) {
-        Ok(options) => options,
-        Err(status) => return status,
-    };
-    common::finish(&name, start(options).map(|()| 0))
+    common::run(args, 1, |_, options: Options| start(options).map(|()| 0))
 }
 
 fn start(options: Options) -> anyhow::Result<()> {
