@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::record::{self, Record};
 use super::{attach, lifecycle, limits, options, spec};
-use crate::runtime::{self, Exec, Io, Running};
+use crate::runtime::{self, Caller, Exec, Io, Running};
 
 /// `exec`.
 #[derive(clap::Args)]
@@ -86,6 +86,7 @@ pub fn exec(args: &Args) -> anyhow::Result<i32> {
             io,
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
             user,
+            caller: Caller::default(),
         })
     };
     let mut created = match exec(&process) {

@@ -15,7 +15,7 @@ use super::spec::{self, drop_mknod};
 use super::volumes::is_volume;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
 use super::{ENGINE_FAILED, limits, network, paths, reaper};
-use crate::runtime::{self, CopyUp, Io, Launch, Root};
+use crate::runtime::{self, Caller, CopyUp, Io, Launch, Root};
 
 /// What became of a start.
 pub enum Started {
@@ -147,11 +147,12 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     let create = |spec: &Spec| {
         runtime::create(&Launch {
             spec,
-            root: Root { lower: &record.layers, upper: &upper, work: &work, target: &target },
+            root: Root::Overlay { lower: &record.layers, upper: &upper, work: &work, target: &target },
             io,
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
             user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
             copy_up: &copy_up,
+            caller: Caller::default(),
         })
     };
     let mut created = match create(&spec) {

@@ -2,10 +2,13 @@
 //!
 //! Child to parent: `R` (set up; carries the pty's master, if any), or a failure. Parent to child: `G` (go). The socket is
 //! close-on-exec: its end tells the parent that the program has taken over, and the child that its parent is gone.
+//!
+//! With `D` instead of `G` the parent takes its leave, and the child waits at its gate (a listening socket) for anybody to connect
+//! and say `G`; it answers `S` (starting), and then that connection is what the parent's was.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -61,11 +64,13 @@ impl<T> Doing<T> for io::Result<T> {
 }
 
 /// One end of the conversation.
-pub(super) struct Channel(OwnedFd);
+pub(super) struct Channel(pub(super) OwnedFd);
 
 /// What the parent hears.
 pub(super) enum Heard {
     Ready(Option<OwnedFd>),
+    /// The process at the gate has heard us.
+    Starting,
     Failed(Error),
     Ended,
 }
@@ -103,14 +108,49 @@ impl Channel {
         Ok(())
     }
 
-    /// Wait for the parent's word; false if it is gone.
-    pub(super) fn wait_go(&self) -> bool {
+    pub(super) fn send_wait_at_gate(&self) -> io::Result<()> {
+        rustix::net::send(&self.0, b"D", SendFlags::NOSIGNAL)?;
+        Ok(())
+    }
+
+    /// Wait for the parent's word, and if that is to wait at the gate, for somebody there; false if there is nobody to wait for.
+    pub(super) fn wait_go(&mut self, gate: Option<BorrowedFd<'_>>) -> bool {
+        match (self.receive_byte(), gate) {
+            (Some(b'G'), _) => true,
+            (Some(b'D'), Some(gate)) => match Channel::at_gate(gate) {
+                Ok(connection) => {
+                    self.0 = connection;
+                    true
+                }
+                Err(_) => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// The connection over which the word came that the program may start.
+    fn at_gate(gate: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        loop {
+            let channel = match rustix::net::accept_with(gate, SocketFlags::CLOEXEC) {
+                Ok(connection) => Channel(connection),
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(errno) => return Err(errno),
+            };
+            // Who only looks whether somebody waits here goes away without a word.
+            if channel.receive_byte() == Some(b'G') && rustix::net::send(&channel.0, b"S", SendFlags::NOSIGNAL).is_ok()
+            {
+                return Ok(channel.0);
+            }
+        }
+    }
+
+    fn receive_byte(&self) -> Option<u8> {
         let mut byte = [0u8; 1];
         loop {
             match rustix::net::recv(&self.0, &mut byte, RecvFlags::empty()) {
-                Ok((_, 1)) => return byte == *b"G",
+                Ok((_, 1)) => return Some(byte[0]),
                 Err(Errno::INTR) => {}
-                _ => return false,
+                _ => return None,
             }
         }
     }
@@ -135,6 +175,7 @@ impl Channel {
         Ok(match &buffer[..length] {
             [] => Heard::Ended,
             [b'R'] => Heard::Ready(console),
+            [b'S'] => Heard::Starting,
             message => Heard::Failed(failed(message, program)),
         })
     }
@@ -180,13 +221,13 @@ mod tests {
 
     #[test]
     fn ready_carries_a_descriptor() {
-        let (parent, child) = Channel::pair().unwrap();
+        let (parent, mut child) = Channel::pair().unwrap();
         let file: OwnedFd = std::fs::File::open("/").unwrap().into();
         child.send_ready(Some(&file)).unwrap();
         assert!(matches!(parent.hear("sh").unwrap(), Heard::Ready(Some(_))));
         parent.send_go().unwrap();
-        assert!(child.wait_go());
+        assert!(child.wait_go(None));
         drop(parent);
-        assert!(!child.wait_go());
+        assert!(!child.wait_go(None));
     }
 }

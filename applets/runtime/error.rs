@@ -41,6 +41,9 @@ pub enum Error {
         /// `process.args[0]`.
         program: String,
     },
+    /// Nobody waits at the gate.
+    #[error("no process waits for its start there: it has been started, or has ended")]
+    NotWaiting,
     /// The child ended before it could say why.
     #[error("the container's first process ended during set-up (out of memory, or killed)")]
     Vanished,
@@ -52,7 +55,7 @@ impl Error {
         match self {
             Error::NotFound { .. } => 127,
             Error::NotExecutable { .. } => 126,
-            Error::Spec { .. } | Error::Devices(_) | Error::Setup { .. } | Error::Vanished => 125,
+            Error::Spec { .. } | Error::Devices(_) | Error::Setup { .. } | Error::NotWaiting | Error::Vanished => 125,
         }
     }
 

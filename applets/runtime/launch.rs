@@ -10,7 +10,7 @@ use coracle_abi::process::{block_signals, close_on_exec_from, new_session_keyrin
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Linux, Process, Spec};
 use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::capabilities::Capabilities;
@@ -23,7 +23,7 @@ use super::rootfs::{Links, Rootfs, Target, is_clean};
 use super::seccomp::{Filter, compile};
 use super::terminal::Terminal;
 use super::user::{self, Ids};
-use super::{Created, Error, Exec, Io, Launch, copy_up, devices, masks, rlimits};
+use super::{Caller, Created, Error, Exec, Io, Launch, copy_up, devices, masks, rlimits};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
@@ -47,7 +47,7 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     let created = start(0, exec.cgroup, &payload, |channel| {
         enter_those_of(exec.target)?;
         rustix::process::umask(Mode::empty());
-        session()?;
+        session(&exec.caller)?;
         let rootfs = Rootfs::current()?;
         if let Some(value) = exec.process.oom_score_adj() {
             PrivateProc::new()?.set_oom_score_adj(value)?;
@@ -57,7 +57,7 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let cwd = rootfs.open(exec.process.cwd(), flags, Links::Follow);
         let cwd = cwd.doing(|| format!("enter {} in the container", exec.process.cwd().display()))?;
-        payload.run(channel, exec.io, terminal, &ids, cwd.as_fd())
+        payload.run(channel, exec.io, terminal, &ids, cwd.as_fd(), &exec.caller)
     });
     drop(pid);
     created
@@ -68,13 +68,13 @@ fn start(
     namespaces: u64,
     cgroup: Option<rustix::fd::BorrowedFd<'_>>,
     payload: &Payload,
-    child: impl FnOnce(&Channel) -> Step,
+    child: impl FnOnce(&mut Channel) -> Step,
 ) -> Result<Created, Error> {
-    let (ours, theirs) = Channel::pair().map_err(|source| Error::setup("make a socket pair", source))?;
+    let (ours, mut theirs) = Channel::pair().map_err(|source| Error::setup("make a socket pair", source))?;
     // No handler of the caller's may run in the child.
     let blocked = block_signals();
     let spawned = spawn(namespaces, cgroup, || {
-        if let Err(failure) = child(&theirs) {
+        if let Err(failure) = child(&mut theirs) {
             theirs.send_failure(&failure);
         }
         FAILED
@@ -126,13 +126,13 @@ impl Plan {
     }
 
     /// In the child, up to the exec.
-    fn run(&self, launch: &Launch<'_>, channel: &Channel) -> Step {
+    fn run(&self, launch: &Launch<'_>, channel: &mut Channel) -> Step {
         let (Some(linux), Some(process)) = (launch.spec.linux(), launch.spec.process()) else {
             return Err(Errno::INVAL).doing(|| "read the specification".into());
         };
         self.namespaces.enter()?;
         rustix::process::umask(Mode::empty());
-        session()?;
+        session(&launch.caller)?;
         if let Some(name) = launch.spec.hostname() {
             rustix::system::sethostname(name.as_bytes()).doing(|| format!("set the host name {name:?}"))?;
         }
@@ -157,8 +157,8 @@ impl Plan {
         if launch.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
             rootfs.make_readonly()?;
         }
-        rootfs.pivot(linux.rootfs_propagation().as_deref().and_then(propagation))?;
-        self.payload.run(channel, launch.io, terminal, &ids, cwd.as_fd())
+        rootfs.make_current(launch.caller.no_pivot, linux.rootfs_propagation().as_deref().and_then(propagation))?;
+        self.payload.run(channel, launch.io, terminal, &ids, cwd.as_fd(), &launch.caller)
     }
 
     fn mount(&self, rootfs: &Rootfs, process: &Process) -> Step {
@@ -258,7 +258,7 @@ impl Payload {
     fn terminal(&self, io: Io<'_>, rootfs: &Rootfs) -> Step<Option<Terminal>> {
         match io {
             Io::Terminal(size) => Terminal::open(rootfs, size).map(Some),
-            Io::Fds { .. } => Ok(None),
+            Io::Inherit | Io::Fds { .. } => Ok(None),
         }
     }
 
@@ -275,28 +275,39 @@ impl Payload {
     /// Say that all is set up, wait for the word, and become the program.
     fn run(
         &self,
-        channel: &Channel,
+        channel: &mut Channel,
         io: Io<'_>,
         terminal: Option<Terminal>,
         ids: &Ids,
         cwd: rustix::fd::BorrowedFd<'_>,
+        caller: &Caller<'_>,
     ) -> Step {
         rustix::process::fchdir(cwd).doing(|| "enter the working directory".into())?;
         streams(io, terminal.as_ref())?;
+        // What can fail is done before the report. A filter that needs privileges to be loaded may forbid what the rest needs.
+        let is_early = self.no_new_privs || self.filter.is_none();
+        if is_early {
+            self.drop_privileges(ids)?;
+        }
+        if caller.gate.is_some() {
+            // Who opens the gate could no longer report it as a failed creation.
+            self.check_program()?;
+        }
         channel
             .send_ready(terminal.as_ref().map(|terminal| &terminal.master))
             .doing(|| "report to the parent".into())?;
         drop(terminal);
-        if !channel.wait_go() {
+        if !channel.wait_go(caller.gate) {
             // The parent is gone and with it who would want this container.
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
                 .doing(|| "end without a parent".into())?;
         }
-        rlimits::apply(&self.rlimits)?;
-        self.drop_privileges(ids)?;
+        if !is_early {
+            self.drop_privileges(ids)?;
+        }
         let env = self.environment(ids)?;
         rustix::process::umask(Mode::from_raw_mode(self.umask & 0o777));
-        close_on_exec_from(3).doing(|| "close the runtime's descriptors".into())?;
+        close_on_exec_from(3 + caller.preserve_fds).doing(|| "close the runtime's descriptors".into())?;
         reset_signals();
         if let (true, Some(filter)) = (self.no_new_privs, &self.filter) {
             filter.load().doing(|| "load the seccomp filter".into())?;
@@ -305,6 +316,7 @@ impl Payload {
     }
 
     fn drop_privileges(&self, ids: &Ids) -> Step {
+        rlimits::apply(&self.rlimits)?;
         self.capabilities.bound()?;
         // Without no_new_privs only a privileged process may load a filter.
         if let (false, Some(filter)) = (self.no_new_privs, &self.filter) {
@@ -336,35 +348,59 @@ impl Payload {
 
     /// Execute the program, looked for in `PATH` as a shell does; comes back only when it cannot.
     fn execute(&self, env: &[CString]) -> Failure {
-        let Some(name) = self.args.first() else {
-            return Failure { kind: FailureKind::NotFound, doing: String::new(), errno: Errno::NOENT };
-        };
         let mut worst = Errno::NOENT;
-        let mut attempt = |path: &CString| {
-            let Err(errno) = nix::unistd::execve(path, &self.args, env);
-            let errno = Errno::from_raw_os_error(errno as i32);
-            if !matches!(errno, Errno::NOENT | Errno::NOTDIR) {
-                worst = errno;
-            }
-        };
-        if self.program.contains('/') {
-            attempt(name);
-        } else {
-            let path = self.path.as_deref().unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-            for folder in path.split(':').filter(|folder| !folder.is_empty()) {
-                if let Ok(candidate) = CString::new(format!("{folder}/{}", self.program)) {
-                    attempt(&candidate);
-                }
+        for path in self.candidates() {
+            let Err(errno) = nix::unistd::execve(&path, &self.args, env);
+            note(&mut worst, Errno::from_raw_os_error(errno as i32));
+        }
+        no_program(worst)
+    }
+
+    /// Say early that there is no such program, or that it is not executable.
+    fn check_program(&self) -> Step {
+        let mut worst = Errno::NOENT;
+        for path in self.candidates() {
+            let found = rustix::fs::stat(&path).and_then(|stat| {
+                let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+                if is_file && stat.st_mode & 0o111 != 0 { Ok(()) } else { Err(Errno::ACCESS) }
+            });
+            match found {
+                Ok(()) => return Ok(()),
+                Err(errno) => note(&mut worst, errno),
             }
         }
-        let kind = if worst == Errno::NOENT { FailureKind::NotFound } else { FailureKind::NotExecutable };
-        Failure { kind, doing: String::new(), errno: worst }
+        Err(no_program(worst))
+    }
+
+    /// Where the program may be.
+    fn candidates(&self) -> Vec<CString> {
+        if self.program.contains('/') {
+            return self.args.first().cloned().into_iter().collect();
+        }
+        let path = self.path.as_deref().unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        let folders = path.split(':').filter(|folder| !folder.is_empty());
+        folders.filter_map(|folder| CString::new(format!("{folder}/{}", self.program)).ok()).collect()
     }
 }
 
+/// Of several reasons, one that says more than "not here" counts.
+fn note(worst: &mut Errno, errno: Errno) {
+    if !matches!(errno, Errno::NOENT | Errno::NOTDIR) {
+        *worst = errno;
+    }
+}
+
+fn no_program(errno: Errno) -> Failure {
+    let kind = if errno == Errno::NOENT { FailureKind::NotFound } else { FailureKind::NotExecutable };
+    Failure { kind, doing: String::new(), errno }
+}
+
 /// A session and a keyring of its own.
-fn session() -> Step {
+fn session(caller: &Caller<'_>) -> Step {
     rustix::process::setsid().doing(|| "make a session".into())?;
+    if caller.keep_keyring {
+        return Ok(());
+    }
     match new_session_keyring() {
         // A kernel without keyrings has none to share.
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
@@ -382,7 +418,7 @@ fn streams(io: Io<'_>, terminal: Option<&Terminal>) -> Step {
             (terminal.slave.as_fd(), terminal.slave.as_fd(), terminal.slave.as_fd())
         }
         (Io::Fds { stdin, stdout, stderr }, None) => (stdin, stdout, stderr),
-        (Io::Terminal(_), None) => return Ok(()),
+        (Io::Inherit | Io::Terminal(_), None) => return Ok(()),
     };
     // Copies above 2 first: one of the three may be another's number.
     let copies = [stdin, stdout, stderr].map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 3));

@@ -19,8 +19,8 @@
 //! let mut spec = runtime::default_spec();      // Docker's defaults; change it, store it as config.json
 //! let mut created = runtime::create(&Launch {
 //!     spec: &spec,
-//!     root: Root { lower: &layers, upper: &upper, work: &work, target: &rootfs },
-//!     io: Io::Fds { stdin, stdout, stderr },   // or Io::Terminal(None)
+//!     root: Root::Overlay { lower: &layers, upper: &upper, work: &work, target: &rootfs },
+//!     io: Io::Fds { stdin, stdout, stderr },   // or Io::Inherit, or Io::Terminal(None)
 //!     cgroup: Some(cgroup.as_fd()),
 //!     user: Some("redis:redis"),               // overrides spec.process.user, looked up in the container's /etc/passwd
 //! })?;
@@ -39,6 +39,7 @@ mod defaults;
 mod device_cgroup;
 mod devices;
 mod error;
+mod gate;
 mod launch;
 mod masks;
 mod mounts;
@@ -59,7 +60,8 @@ use oci_spec::runtime::{Process, Spec};
 
 pub use defaults::{PATH, default_spec, exec_process};
 pub use error::Error;
-pub use process::{Created, Running};
+pub use gate::{gate_socket, is_waiting, open_gate};
+pub use process::{Created, HandedOver, Running};
 pub use seal::seal_self;
 pub use seccomp::default_seccomp;
 
@@ -79,6 +81,21 @@ pub struct Launch<'a> {
     pub user: Option<&'a str>,
     /// Volumes to fill before they are mounted.
     pub copy_up: &'a [CopyUp],
+    /// What callers of the OCI command line ask for beside the specification.
+    pub caller: Caller<'a>,
+}
+
+/// Wishes of the caller that are not in the specification. The default is none.
+#[derive(Clone, Copy, Default)]
+pub struct Caller<'a> {
+    /// So many descriptors from 3 on stay open in the program.
+    pub preserve_fds: u32,
+    /// Stay in the caller's session keyring.
+    pub keep_keyring: bool,
+    /// Make the root `/` by moving its mount and chroot(2), for a host whose own root is an initramfs.
+    pub no_pivot: bool,
+    /// A listening socket of [`gate_socket`]: after [`Created::hand_over`] the process waits there for [`open_gate`].
+    pub gate: Option<BorrowedFd<'a>>,
 }
 
 /// A volume that takes on what the root has at a path.
@@ -89,22 +106,29 @@ pub struct CopyUp {
     pub volume: PathBuf,
 }
 
-/// The root file system of a container: an overlay, mounted in its mount namespace only, so that nothing of it is visible on the host.
-pub struct Root<'a> {
-    /// Layer directories, top-most last (the order of `Store::layers`); at least one.
-    pub lower: &'a [PathBuf],
-    /// The writable layer.
-    pub upper: &'a Path,
-    /// overlayfs' work directory, on the file system of `upper`.
-    pub work: &'a Path,
-    /// An existing empty directory of the host; in the container's mount namespace the overlay is attached to it for a
-    /// moment.
-    pub target: &'a Path,
+/// The root file system of a container.
+pub enum Root<'a> {
+    /// A directory, used in place.
+    Path(&'a Path),
+    /// An overlay, mounted in the container's mount namespace only: nothing of it is visible on the host.
+    Overlay {
+        /// Layer directories, top-most last (the order of `Store::layers`); at least one.
+        lower: &'a [PathBuf],
+        /// The writable layer.
+        upper: &'a Path,
+        /// overlayfs' work directory, on the file system of `upper`.
+        work: &'a Path,
+        /// An existing empty directory of the host; in the container's mount namespace the overlay is attached to it for a
+        /// moment.
+        target: &'a Path,
+    },
 }
 
 /// Standard streams of a payload.
 #[derive(Clone, Copy)]
 pub enum Io<'a> {
+    /// Those of the caller.
+    Inherit,
     /// These descriptors (pipes, files, sockets).
     Fds {
         /// Descriptor 0.
@@ -134,6 +158,8 @@ pub struct Exec<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// `USER[:GROUP]`, as in [`Launch::user`].
     pub user: Option<&'a str>,
+    /// As in [`Launch::caller`]; a gate is none of its own.
+    pub caller: Caller<'a>,
 }
 
 /// Create a container: its namespaces and cgroup membership exist when this returns, the set-up goes on in the child, which then

@@ -45,7 +45,7 @@ impl Created {
                 Ok(())
             }
             Heard::Failed(error) => Err(error),
-            Heard::Ended => Err(Error::Vanished),
+            Heard::Ended | Heard::Starting => Err(Error::Vanished),
         }
     }
 
@@ -63,9 +63,20 @@ impl Created {
         self.channel.send_go().map_err(|_| Error::Vanished)?;
         match self.hear()? {
             Heard::Failed(error) => Err(error),
-            Heard::Ready(_) => Err(Error::Vanished),
+            Heard::Ready(_) | Heard::Starting => Err(Error::Vanished),
             Heard::Ended => self.process.take().ok_or(Error::Vanished),
         }
+    }
+
+    /// Let go of the process once its set-up is done: from now on it waits at its gate, also when the caller is gone. Its parent
+    /// is still the caller, and then whoever adopts the caller's children.
+    ///
+    /// # Errors
+    /// The step of the set-up that failed.
+    pub fn hand_over(mut self) -> Result<HandedOver, Error> {
+        self.ready()?;
+        self.channel.send_wait_at_gate().map_err(|_| Error::Vanished)?;
+        self.process.take().map(|Running { pidfd }| HandedOver { pidfd }).ok_or(Error::Vanished)
     }
 
     fn hear(&self) -> Result<Heard, Error> {
@@ -82,6 +93,12 @@ impl Drop for Created {
             let _ = process.wait();
         }
     }
+}
+
+/// A process that waits at its gate.
+pub struct HandedOver {
+    /// Readable when the process has ended.
+    pub pidfd: OwnedFd,
 }
 
 /// A process that runs its program; a child of the caller.

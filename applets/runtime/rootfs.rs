@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
 use coracle_abi::mount::{Propagation, attr, mount_setattr};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
@@ -42,20 +42,49 @@ impl Rootfs {
         // Unmounts on the host still arrive (nothing stays pinned by a container), nothing goes out.
         mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
             .doing(|| "cut the mount namespace off from the host's".into())?;
-        let &Root { lower, upper, work, target } = root;
-        let words = || format!("mount the overlay of {} layers with {} on top", lower.len(), upper.display());
-        let mount = match overlay(lower, upper, work) {
-            // Before Linux 6.5 layers cannot be given one by one.
-            Err(Errno::INVAL | Errno::NAMETOOLONG) => {
-                return overlay_by_options(lower, upper, work, target).doing(words);
+        let (mount, target) = match root {
+            Root::Path(path) => {
+                let flags =
+                    OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+                (open_tree(CWD, *path, flags).doing(|| format!("open the root {}", path.display()))?, *path)
             }
-            mount => mount.doing(words)?,
+            Root::Overlay { lower, upper, work, target } => {
+                let words = || format!("mount the overlay of {} layers with {} on top", lower.len(), upper.display());
+                match overlay(lower, upper, work) {
+                    Ok(mount) => (mount, *target),
+                    // Before Linux 6.5 layers cannot be given one by one.
+                    Err(Errno::INVAL | Errno::NAMETOOLONG) => {
+                        return overlay_by_options(lower, upper, work, target).doing(words);
+                    }
+                    Err(errno) => return Err(errno).doing(words),
+                }
+            }
         };
         mount_setattr(mount.as_fd(), 0, 0, Some(Propagation::Private), true)
             .doing(|| "make the root private".into())?;
         move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .doing(|| format!("mount the root on {}", target.display()))?;
         Ok(Self(mount))
+    }
+
+    /// Put the root's mount over `/`, as an initramfs cannot be pivoted away. What else of the host is mounted would show in
+    /// the container's mountinfo, and a procfs of the host would let it out of the masks: such mounts go first.
+    fn move_to_root(&self) -> Result<(), Errno> {
+        let own = std::fs::read_link(format!("/proc/self/fd/{}", self.0.as_raw_fd())).map_err(|_| Errno::IO)?;
+        let table = std::fs::read_to_string("/proc/self/mountinfo").map_err(|_| Errno::IO)?;
+        let points = table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| *point != "/");
+        let foreign: Vec<PathBuf> = points
+            .map(|point| PathBuf::from(unescape(point)))
+            .filter(|point| !point.starts_with(&own) && !own.starts_with(point))
+            .collect();
+        for point in foreign.iter().rev() {
+            match unmount(point, UnmountFlags::DETACH) {
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT | Errno::PERM) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        move_mount(&self.0, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        rustix::process::chroot(".")
     }
 
     /// The root of the calling process: in a container, its root.
@@ -118,12 +147,16 @@ impl Rootfs {
     }
 
     /// Make the root `/` and let go of the host's. `propagation`: `linux.rootfsPropagation`.
-    pub(super) fn pivot(&self, propagation: Option<(Propagation, bool)>) -> Step {
+    pub(super) fn make_current(&self, no_pivot: bool, propagation: Option<(Propagation, bool)>) -> Step {
         let words = || "make the container's root /".into();
         rustix::process::fchdir(&self.0).doing(words)?;
-        // pivot_root(2): with the same directory twice the old root lies on top of the new one, and is taken away.
-        rustix::process::pivot_root(".", ".").doing(words)?;
-        unmount(".", UnmountFlags::DETACH).doing(|| "detach the host's root".into())?;
+        if no_pivot {
+            self.move_to_root().doing(words)?;
+        } else {
+            // pivot_root(2): with the same directory twice the old root lies on top of the new one, and is taken away.
+            rustix::process::pivot_root(".", ".").doing(words)?;
+            unmount(".", UnmountFlags::DETACH).doing(|| "detach the host's root".into())?;
+        }
         rustix::process::chdir("/").doing(words)?;
         if let Some((propagation, recursive)) = propagation {
             mount_setattr(self.as_fd(), 0, 0, Some(propagation), recursive)
@@ -185,6 +218,13 @@ fn overlay_by_options(lower: &[PathBuf], upper: &Path, work: &Path, target: &Pat
     let root = openat(CWD, target, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     mount_setattr(root.as_fd(), 0, 0, Some(Propagation::Private), true).map_err(|_| Errno::INVAL)?;
     Ok(Rootfs(root))
+}
+
+/// Mount points in mountinfo have blanks and backslashes as three octal digits (proc_pid_mountinfo(5)).
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
 }
 
 /// Escape what separates options and layers (Documentation/filesystems/overlayfs.rst).
