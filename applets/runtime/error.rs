@@ -19,6 +19,9 @@ pub enum Error {
          without; drop CAP_MKNOD and give devices with all of rwm"
     )]
     Devices(#[source] io::Error),
+    /// A limit cannot be set.
+    #[error("cannot limit the container's resources")]
+    Limits(#[from] coracle_cgroups::Error),
     /// Set-up failed.
     #[error("cannot {doing}")]
     Setup {
@@ -55,7 +58,7 @@ impl Error {
         match self {
             Error::NotFound { .. } => 127,
             Error::NotExecutable { .. } => 126,
-            Error::Spec { .. } | Error::Devices(_) | Error::Setup { .. } | Error::NotWaiting | Error::Vanished => 125,
+            _ => 125,
         }
     }
 

@@ -46,6 +46,8 @@ mod mounts;
 mod namespaces;
 mod process;
 mod procfs;
+#[allow(dead_code, reason = "called by the command line of an OCI runtime, which is on its way")]
+mod resources;
 mod rlimits;
 mod rootfs;
 mod seal;
@@ -62,6 +64,8 @@ pub use defaults::{PATH, default_spec, exec_process};
 pub use error::Error;
 pub use gate::{gate_socket, is_waiting, open_gate};
 pub use process::{Created, HandedOver, Running};
+#[allow(unused_imports, reason = "as above")]
+pub use resources::Resources;
 pub use seal::seal_self;
 pub use seccomp::default_seccomp;
 

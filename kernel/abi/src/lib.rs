@@ -10,5 +10,6 @@ pub mod netdev;
 pub mod packet;
 pub mod process;
 pub mod rtc;
+pub mod sched;
 pub mod seccomp;
 pub mod swap;
