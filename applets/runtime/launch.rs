@@ -13,6 +13,7 @@ use rustix::fd::AsFd;
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::attributes::{Attributes, OnCpus, cpu_list};
 use super::capabilities::Capabilities;
 use super::channel::{Channel, Doing, Failure, FailureKind, Step};
 use super::device_cgroup::{DeviceRules, check_attached};
@@ -43,8 +44,20 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     let linux = exec.spec.linux().as_ref();
     let payload = Payload::new(exec.process, linux)?;
     check_attached(exec.cgroup, exec.process)?;
+    let affinity = exec.process.exec_cpu_affinity().as_ref();
+    let list = |text: Option<&String>, which: &str| {
+        let text = text.filter(|text| !text.is_empty());
+        text.map(|text| cpu_list(&format!("process.execCPUAffinity.{which}"), text)).transpose()
+    };
+    let initial = list(affinity.and_then(|cpus| cpus.initial().as_ref()), "initial")?;
+    let last = list(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_ref()), "final")?;
     let pid = ChildrenInPidNamespace::of(exec.target)?;
+    let on_cpus = initial.as_ref().map(OnCpus::new).transpose()?;
     let created = start(0, exec.cgroup, &payload, |channel| {
+        if let Some(cpus) = &last {
+            let words = || "use the CPUs of process.execCPUAffinity.final".into();
+            rustix::thread::sched_setaffinity(None, cpus).doing(words)?;
+        }
         enter_those_of(exec.target)?;
         rustix::process::umask(Mode::empty());
         session(&exec.caller)?;
@@ -59,7 +72,7 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
         let cwd = cwd.doing(|| format!("enter {} in the container", exec.process.cwd().display()))?;
         payload.run(channel, exec.io, terminal, &ids, cwd.as_fd(), &exec.caller)
     });
-    drop(pid);
+    drop((pid, on_cpus));
     created
 }
 
@@ -109,8 +122,10 @@ impl Plan {
         let empty = std::collections::HashMap::new();
         let sysctls = sysctls(linux.sysctl().as_ref().unwrap_or(&empty), &namespaces)?;
         devices::check(linux.devices().as_deref().unwrap_or_default())?;
-        if spec.hostname().is_some() && !namespaces.has(CloneFlags::CLONE_NEWUTS) {
-            return Err(Error::spec("hostname", "the container shares the host's UTS namespace"));
+        for (what, name) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+            if name.is_some() && !namespaces.has(CloneFlags::CLONE_NEWUTS) {
+                return Err(Error::spec(what, "the container shares the host's UTS namespace"));
+            }
         }
         if !is_clean(process.cwd()) {
             return Err(Error::spec("process.cwd", "a working directory is an absolute path without \"..\""));
@@ -135,6 +150,9 @@ impl Plan {
         session(&launch.caller)?;
         if let Some(name) = launch.spec.hostname() {
             rustix::system::sethostname(name.as_bytes()).doing(|| format!("set the host name {name:?}"))?;
+        }
+        if let Some(name) = launch.spec.domainname() {
+            rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))?;
         }
         let mut masks = masks::Masks::new()?;
         let rootfs = Rootfs::attach(&launch.root)?;
@@ -185,22 +203,23 @@ fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
     let hooks =
         spec.hooks().as_ref().is_some_and(|hooks| serde_json::to_value(hooks).is_ok_and(|value| !is_empty(&value)));
     let linux = spec.linux().as_ref();
-    let process = spec.process().as_ref();
     let wanted = [
         ("hooks", hooks),
         ("linux.uidMappings", linux.is_some_and(|linux| linux.uid_mappings().is_some())),
         ("linux.gidMappings", linux.is_some_and(|linux| linux.gid_mappings().is_some())),
         ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
+        ("linux.memoryPolicy", linux.is_some_and(|linux| linux.memory_policy().is_some())),
+        (
+            "linux.netDevices",
+            linux.is_some_and(|linux| linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
+        ),
+        ("vm", spec.vm().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("solaris", spec.solaris().is_some()),
         (
             "linux.mountLabel",
             linux.is_some_and(|linux| linux.mount_label().as_ref().is_some_and(|label| !label.is_empty())),
         ),
-        ("linux.personality", linux.is_some_and(|linux| linux.personality().is_some())),
-        ("process.apparmorProfile", process.is_some_and(|process| process.apparmor_profile().is_some())),
-        ("process.selinuxLabel", process.is_some_and(|process| process.selinux_label().is_some())),
-        ("process.scheduler", process.is_some_and(|process| process.scheduler().is_some())),
-        ("process.ioPriority", process.is_some_and(|process| process.io_priority().is_some())),
-        ("domainname", spec.domainname().is_some()),
     ];
     match wanted.into_iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(Error::spec(what, "this runtime does not support it; leave it out")),
@@ -229,6 +248,9 @@ struct Payload {
     filter: Option<Filter>,
     no_new_privs: bool,
     rlimits: Vec<oci_spec::runtime::PosixRlimit>,
+    attributes: Attributes,
+    /// Rows and columns of a terminal whose size the caller does not know.
+    console_size: Option<(u16, u16)>,
     umask: u32,
 }
 
@@ -251,13 +273,15 @@ impl Payload {
             filter: linux.and_then(|linux| linux.seccomp().as_ref()).map(compile).transpose()?,
             no_new_privs: process.no_new_privileges().unwrap_or(false),
             rlimits: limits,
+            attributes: Attributes::plan(process, linux)?,
+            console_size: console_size(process)?,
             umask: process.user().umask().unwrap_or(UMASK),
         })
     }
 
     fn terminal(&self, io: Io<'_>, rootfs: &Rootfs) -> Step<Option<Terminal>> {
         match io {
-            Io::Terminal(size) => Terminal::open(rootfs, size).map(Some),
+            Io::Terminal(size) => Terminal::open(rootfs, size.or(self.console_size)).map(Some),
             Io::Inherit | Io::Fds { .. } => Ok(None),
         }
     }
@@ -317,6 +341,7 @@ impl Payload {
 
     fn drop_privileges(&self, ids: &Ids) -> Step {
         rlimits::apply(&self.rlimits)?;
+        self.attributes.apply()?;
         self.capabilities.bound()?;
         // Without no_new_privs only a privileged process may load a filter.
         if let (false, Some(filter)) = (self.no_new_privs, &self.filter) {
@@ -426,6 +451,15 @@ fn streams(io: Io<'_>, terminal: Option<&Terminal>) -> Step {
     rustix::stdio::dup2_stdin(&stdin.doing(words)?).doing(words)?;
     rustix::stdio::dup2_stdout(&stdout.doing(words)?).doing(words)?;
     rustix::stdio::dup2_stderr(&stderr.doing(words)?).doing(words)
+}
+
+/// `process.consoleSize`, which counts only for a terminal.
+fn console_size(process: &Process) -> Result<Option<(u16, u16)>, Error> {
+    let Some(size) = process.console_size().filter(|_| process.terminal().unwrap_or(false)) else { return Ok(None) };
+    match (u16::try_from(size.height()), u16::try_from(size.width())) {
+        (Ok(rows), Ok(columns)) => Ok(Some((rows, columns))),
+        _ => Err(Error::spec("process.consoleSize", "height and width are at most 65535")),
+    }
 }
 
 fn c_strings(what: &str, values: &[String]) -> Result<Vec<CString>, Error> {

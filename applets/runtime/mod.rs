@@ -32,6 +32,7 @@
 //! let status = running.wait()?;                // or put running.pidfd() into an event loop; status.code() is 128+n for signals
 //! ```
 
+mod attributes;
 mod capabilities;
 mod channel;
 mod copy_up;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use coracle_cgroups::io::{Device, Throttle};
-use coracle_cgroups::{Ceiling, Cgroup, Limits, cpu, cpuset, hugetlb, io, memory, pids};
+use coracle_cgroups::{Ceiling, Cgroup, Limits, cpu, cpuset, io, memory, pids};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::Error;

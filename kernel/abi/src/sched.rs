@@ -23,11 +23,9 @@ pub mod policy {
     pub const DEADLINE: u32 = 6;
 }
 
-/// `struct sched_attr` of linux/sched/types.h, second version.
-#[repr(C)]
+/// How a thread is scheduled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchedAttr {
-    size: u32,
+pub struct Scheduling {
     /// One of [`policy`].
     pub policy: u32,
     /// `SCHED_FLAG_*`.
@@ -42,6 +40,19 @@ pub struct SchedAttr {
     pub deadline: u64,
     /// For the deadline policy, in nanoseconds.
     pub period: u64,
+}
+
+/// `struct sched_attr` of linux/sched/types.h, second version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
     util_min: u32,
     util_max: u32,
 }
@@ -54,8 +65,10 @@ fn check(result: libc::c_long) -> io::Result<()> {
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_NICE for what needs it, `EBUSY` when a deadline cannot be kept, `EINVAL` for a value out of range.
-pub fn set_scheduler(attr: &SchedAttr) -> io::Result<()> {
-    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
+pub fn set_scheduler(wanted: &Scheduling) -> io::Result<()> {
+    let &Scheduling { policy, flags, nice, priority, runtime, deadline, period } = wanted;
+    let size = size_of::<SchedAttr>() as u32;
+    let attr = SchedAttr { size, policy, flags, nice, priority, runtime, deadline, period, util_min: 0, util_max: 0 };
     // SAFETY: attr is a valid sched_attr that says its size and outlives the call; 0 is the calling thread.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) })
 }
@@ -87,7 +100,7 @@ mod tests {
     fn batch_with_a_nice_value() {
         // In a thread of its own: all three are a thread's.
         let text = std::thread::spawn(|| {
-            set_scheduler(&SchedAttr { policy: policy::BATCH, nice: 7, ..SchedAttr::default() }).unwrap();
+            set_scheduler(&Scheduling { policy: policy::BATCH, nice: 7, ..Scheduling::default() }).unwrap();
             set_io_priority(2, 6).unwrap();
             set_personality(8).unwrap();
             assert!(set_io_priority(5, 0).is_err());
