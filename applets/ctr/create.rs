@@ -21,7 +21,10 @@ pub fn store() -> anyhow::Result<Store> {
 /// Put a new container on record. Nothing is left of one that fails. The lock keeps others from taking it for remains until it is
 /// started or let go.
 pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)> {
-    let source = if options.rootfs { Source::directory(options.image())? } else { Source::image(options)? };
+    // Until the record says that the image is in use nobody may remove it.
+    let store = store()?;
+    let _hold = store.hold().context("cannot hold the image store")?;
+    let source = if options.rootfs { Source::directory(options.image())? } else { Source::image(&store, options)? };
     let id = names::new_id()?;
     let dir = paths::container(&id);
     let mut record = Record { state, ..record(options, &source, &id)? };
@@ -103,9 +106,8 @@ impl Source {
         })
     }
 
-    fn image(options: &Options) -> anyhow::Result<Self> {
-        let store = store()?;
-        let image = find(&store, options)?;
+    fn image(store: &Store, options: &Options) -> anyhow::Result<Self> {
+        let image = find(store, options)?;
         let config = image.config().config().clone().unwrap_or_default();
         Ok(Source {
             id: image.id().to_string(),

@@ -1,4 +1,4 @@
-//! `ctr images` and `ctr rmi`.
+//! `ctr images`.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::create::store;
 use super::list::Format;
-use super::record::{self, Record};
 
 /// `images`.
 #[derive(clap::Args)]
@@ -18,14 +17,6 @@ pub struct ImagesArgs {
     /// Print in another form than a table
     #[arg(long, value_enum)]
     format: Option<Format>,
-}
-
-/// `rmi`.
-#[derive(clap::Args)]
-pub struct RmiArgs {
-    /// Images, by name or id
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<String>,
 }
 
 /// List images.
@@ -53,17 +44,6 @@ pub fn images(args: &ImagesArgs) -> anyhow::Result<i32> {
                 writeln!(out, "{:<40} {tag:<16} {:<14} {size}", name.familiar_name(), image.id().short())?;
             }
         }
-    }
-    Ok(0)
-}
-
-/// Remove images; the layers that containers stand on stay.
-pub fn rmi(args: &RmiArgs) -> anyhow::Result<i32> {
-    let used: Vec<_> =
-        record::ids()?.iter().filter_map(|id| Record::read(id).ok()).flat_map(|record| record.layers).collect();
-    let store = store()?;
-    for image in &args.images {
-        store.remove(image, &used)?.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))?;
     }
     Ok(0)
 }

@@ -26,6 +26,7 @@ mod progress;
 mod pull;
 mod reaper;
 mod record;
+mod rmi;
 mod run;
 mod signals;
 mod spec;
@@ -79,7 +80,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("ps", "List containers", |args| call(args, list::ps)),
     subcommand("pull", "Fetch an image from a registry", |args| call(args, pull::run)),
     subcommand("rm", "Remove containers", |args| call(args, lifecycle::rm)),
-    subcommand("rmi", "Remove images", |args| call(args, images::rmi)),
+    subcommand("rmi", "Remove images", |args| call(args, rmi::rmi)),
     subcommand("run", "Create a container and start it", |args| call(args, run::run)),
     subcommand("start", "Start containers that do not run", |args| call(args, run::start_existing)),
     subcommand("stop", "Stop containers", |args| call(args, lifecycle::stop)),

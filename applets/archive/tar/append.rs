@@ -8,9 +8,9 @@ use coracle_image_oci::decompress::Compression;
 use coracle_image_oci::tarball::Archive;
 
 use super::create::{Creator, Known};
-use super::header::BLOCK;
 use super::options::Options;
 use super::{Report, stream};
+use coracle_image_oci::tarball::BLOCK;
 
 /// Add what was named to the archive. What ends it now is written over; until the new end is there, it ends without a mark, which
 /// readers accept.

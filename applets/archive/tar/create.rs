@@ -10,13 +10,13 @@ use coracle_image_oci::tarball::{Entry, Kind};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::header::{self, BLOCK, Format, Member};
 use super::list::Lister;
 use super::names::{self, Excludes, quoted};
 use super::options::{Options, Step};
 use super::stream::Output;
 use super::{Report, overrides::Overrides};
 use crate::system::processes::Names;
+use coracle_image_oci::tarball::{BLOCK, Format, Member, encode};
 
 /// GNU tar's record: an archive's length is a multiple of it.
 const RECORD: u64 = 20 * BLOCK as u64;
@@ -360,7 +360,7 @@ impl<'a> Creator<'a> {
     fn write_header(&mut self, path: &[u8], member: &Member) -> anyhow::Result<bool> {
         // Extended attributes are what only pax can say.
         let format = if self.options.xattrs { Format::Pax } else { self.options.format };
-        match header::encode(member, format) {
+        match encode(member, format) {
             Ok(blocks) => self.write(&blocks).context("cannot write the archive")?,
             Err(unfit) => {
                 self.report.error(path, &format!("{unfit}; not dumped"));

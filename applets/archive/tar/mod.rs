@@ -1,12 +1,11 @@
 //! `tar`: make, list and unpack archives (GNU tar's command line and output).
 //!
 //! Reading is `coracle_image_oci::tarball`'s, the reader that image layers go through; what readers in the field would understand
-//! differently it refuses. `header` writes what it reads. `place` keeps what is unpacked in its folder.
+//! differently it refuses. Headers are written by its `encode`. `place` keeps what is unpacked in its folder.
 
 mod append;
 mod create;
 mod extract;
-mod header;
 mod list;
 mod names;
 mod options;

@@ -6,10 +6,23 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 
-use super::header::Format;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use coracle_image_oci::tarball::Format;
 
 /// What an option letter of the old form takes from the words that follow.
 const WITH_VALUE: &[u8] = b"fCTXH";
+
+/// The formats by name.
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    let gnu = PossibleValue::new("gnu").help("GNU tar's own: names and numbers of any length");
+    let pax = PossibleValue::new("pax").help("POSIX 2001: any length, times to the nanosecond, extended attributes");
+    let ustar = PossibleValue::new("ustar").help("POSIX 1988: names up to 256 bytes, files up to 8 GiB");
+    PossibleValuesParser::new([gnu, pax.alias("posix"), ustar]).map(|name| match name.as_str() {
+        "ustar" => Format::Ustar,
+        "gnu" => Format::Gnu,
+        _ => Format::Pax,
+    })
+}
 
 #[derive(Parser, Debug)]
 #[command(name = "tar", about = "Make, list and unpack archives", disable_help_flag = true)]
@@ -56,7 +69,7 @@ pub struct Options {
     pub verbose: u8,
 
     /// Format of a new archive
-    #[arg(short = 'H', long, value_enum, default_value = "gnu")]
+    #[arg(short = 'H', long, value_parser = format_parser(), default_value = "gnu")]
     pub format: Format,
     /// Archive what links lead to
     #[arg(short = 'h', long)]

@@ -5,9 +5,9 @@ use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context as _, bail};
 
-use super::header::Member;
 use super::options::Options;
 use crate::system::clock::Date;
+use coracle_image_oci::tarball::Member;
 
 /// Name and number.
 type Owner = (Vec<u8>, u32);

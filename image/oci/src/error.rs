@@ -131,14 +131,9 @@ pub enum Error {
     /// A prefix of an image ID that fits more than one image.
     #[error("image ID prefix {0:?} fits more than one image")]
     Ambiguous(String),
-    /// An image that a container or a pin needs.
-    #[error("image {image} is in use by {by}")]
-    InUse {
-        /// The image.
-        image: String,
-        /// Names of the pins.
-        by: String,
-    },
+    /// A layer that should be there.
+    #[error("layer {0} is gone from the store; pull or load its image again")]
+    NoSuchLayer(Digest),
 }
 
 impl Error {

@@ -19,7 +19,7 @@ pub(crate) struct Expected<'a> {
     pub size: u64,
 }
 
-/// Unpack the stream into `dir`; gives the digest of the uncompressed archive (its `diff_id`).
+/// Unpack the stream into `dir`; gives the digest (its `diff_id`) and the length of the uncompressed archive.
 ///
 /// # Errors
 /// Of the first stage that failed: transport and the stream's own digest before decompression before unpacking.
@@ -29,7 +29,7 @@ pub(crate) fn unpack_stream(
     dir: OwnedFd,
     devices: DevicePolicy,
     budget: &Budget,
-) -> Result<(Digest, Report)> {
+) -> Result<(Digest, u64, Report)> {
     let (raw_in, raw_out) = pipe();
     let (plain_in, plain_out) = pipe();
     std::thread::scope(|scope| {
@@ -39,8 +39,8 @@ pub(crate) fn unpack_stream(
         let unpacked = unpack(plain_out, dir, devices, budget);
         let inflated = joined(inflate.join());
         joined(download.join())?;
-        let diff_id = inflated?;
-        unpacked.map(|report| (diff_id, report))
+        let (diff_id, length) = inflated?;
+        unpacked.map(|report| (diff_id, length, report))
     })
 }
 
@@ -74,13 +74,15 @@ fn verify(source: &mut (dyn Read + Send), expected: Option<Expected<'_>>, out: W
     copied.map(drop).doing(|| "reading the layer".into())
 }
 
-fn inflate(source: PipeReader, known: Option<&Digest>, out: Writer, budget: &Budget) -> Result<Digest> {
+fn inflate(source: PipeReader, known: Option<&Digest>, out: Writer, budget: &Budget) -> Result<(Digest, u64)> {
     let reading = || "decompressing the layer".to_owned();
     let (compression, mut reader) = decompress::reader(source).doing(reading)?;
     // An uncompressed stream has been hashed already.
     let known = known.filter(|_| compression == Compression::Plain);
     let mut hasher = Hasher::default();
+    let mut length = 0u64;
     let copied = out.copy(&mut *reader, 0, |piece| {
+        length += piece.len() as u64;
         budget.stream(piece.len() as u64).map_err(Error::into_io)?;
         if known.is_none() {
             hasher.update(piece);
@@ -89,5 +91,5 @@ fn inflate(source: PipeReader, known: Option<&Digest>, out: Writer, budget: &Bud
     });
     // If unpacking stopped early the digest is not the layer's; the error of unpacking is what counts then.
     copied.doing(reading)?;
-    Ok(known.cloned().unwrap_or_else(|| hasher.finish()))
+    Ok((known.cloned().unwrap_or_else(|| hasher.finish()), length))
 }

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod collect;
+mod commit;
 pub mod decompress;
 pub mod digest;
 mod error;
@@ -19,6 +21,7 @@ mod json;
 mod layer;
 mod load;
 pub mod manifest;
+mod names;
 mod partial;
 mod pipe;
 pub mod platform;
@@ -29,8 +32,11 @@ pub mod registry;
 mod stage;
 mod store;
 pub mod tarball;
+mod tree;
 pub mod unpack;
 
+pub use collect::{Alone, Collected};
+pub use commit::{Hold, Layer};
 pub use digest::Digest;
 pub use error::{Error, Result};
 pub use platform::Platform;
@@ -39,4 +45,5 @@ pub use pull::PullOptions;
 pub use reference::Reference;
 pub use registry::{Credentials, RegistryOptions};
 pub use store::{Image, Store};
+pub use tree::{Marks, write_tree};
 pub use unpack::{DevicePolicy, Limits};

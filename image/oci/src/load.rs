@@ -9,7 +9,7 @@ use crate::archive::Source;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layer::Expected;
-use crate::manifest::{self, CONFIG_MAX, Descriptor, Document, MANIFEST_MAX, OCI_CONFIG, OCI_LAYER};
+use crate::manifest::{self, CONFIG_MAX, Descriptor, Document, MANIFEST_MAX, OCI_LAYER};
 use crate::progress::{LayerState, Progress};
 use crate::pull::PullOptions;
 use crate::reference::Reference;
@@ -66,29 +66,6 @@ impl Store {
             }
         }
     }
-
-    /// Keep a configuration and a manifest made for it.
-    fn keep(&self, config: &[u8], layers: &[Descriptor], names: &[Reference]) -> Result<Image> {
-        manifest::parse_config(config, layers.len())?;
-        let config = Descriptor { size: config.len() as u64, ..descriptor(OCI_CONFIG, self.add_blob(config)?) };
-        let digest = self.add_blob(&manifest::write(&config, layers))?;
-        self.name_all(digest, names)
-    }
-
-    /// Give an image its names; one without any is called by its ID so that garbage collection keeps it.
-    fn name_all(&self, digest: Digest, names: &[Reference]) -> Result<Image> {
-        let nameless: Vec<Reference> =
-            if names.is_empty() { vec![format!("localhost/nameless:{}", digest.short()).parse()?] } else { Vec::new() };
-        let all: Vec<&Reference> = names.iter().chain(&nameless).collect();
-        for name in &all {
-            self.set_name(name, &digest)?;
-        }
-        self.resolve(&all.first().map(ToString::to_string).unwrap_or_default())
-    }
-}
-
-fn descriptor(media_type: &str, digest: Digest) -> Descriptor {
-    Descriptor { media_type: media_type.into(), digest, size: 0, platform: None, annotations: None }
 }
 
 impl Loader<'_> {
@@ -107,7 +84,7 @@ impl Loader<'_> {
         for (diff_id, name) in diff_ids.into_iter().zip(&saved.layers) {
             self.layer(&diff_id, name, None)?;
             let size = self.source.open(name)?.map_or(0, |(_, size)| size);
-            layers.push(Descriptor { size, ..descriptor(OCI_LAYER, diff_id) });
+            layers.push(Descriptor::new(OCI_LAYER, diff_id, size));
         }
         self.store.keep(&bytes, &layers, &names)
     }
@@ -147,7 +124,7 @@ impl Loader<'_> {
         }
         self.store.add_blob(&config_bytes)?;
         let digest = self.store.add_blob(&bytes)?;
-        self.store.name_all(digest, &layout_name(entry))
+        self.store.name_all(&digest, &layout_name(entry))
     }
 
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {

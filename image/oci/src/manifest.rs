@@ -31,7 +31,7 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, applic
      application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// Points to content: its type, digest and size (image-spec descriptor.md).
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What the content is.
@@ -47,6 +47,13 @@ pub struct Descriptor {
     /// Free notes; `load` reads image names from them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<std::collections::BTreeMap<String, String>>,
+}
+
+impl Descriptor {
+    /// Of content that runs anywhere.
+    pub(crate) fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        Descriptor { media_type: media_type.into(), digest, size, platform: None, annotations: None }
+    }
 }
 
 /// An image manifest that passed the checks of [`parse`].

@@ -56,7 +56,7 @@ impl Store {
     pub fn pull(&self, reference: &Reference, options: &PullOptions, progress: &dyn Progress) -> Result<Image> {
         let _adding = self.adding()?;
         let client = Client::new(reference, &options.registry)?;
-        let (bytes, document) = fetch_manifest(&client, reference, &options.platform)?;
+        let Fetched { digest, bytes, manifest: document } = fetch_manifest(&client, reference, &options.platform)?;
         document.check_is_image()?;
         let config_bytes = client.small_blob(&document.config, "image configuration")?;
         let (config, diff_ids) = manifest::parse_config(&config_bytes, document.layers.len())?;
@@ -66,22 +66,31 @@ impl Store {
         job.layers(&document.layers, &diff_ids)?;
         self.add_blob(&config_bytes)?;
         let manifest = self.add_blob(&bytes)?;
-        self.set_name(reference, &manifest)?;
-        self.resolve(&reference.to_string())
+        self.set_name(&reference.canonical(), &manifest, Some(&digest))?;
+        self.image(&manifest)
     }
 }
 
+/// What a registry has under a name.
+struct Fetched {
+    /// Of the manifest, or of the index that leads to it.
+    digest: Digest,
+    bytes: Vec<u8>,
+    manifest: Manifest,
+}
+
 /// The manifest for the platform, by way of an index if there is one.
-fn fetch_manifest(client: &Client, reference: &Reference, platform: &Platform) -> Result<(Vec<u8>, Manifest)> {
+fn fetch_manifest(client: &Client, reference: &Reference, platform: &Platform) -> Result<Fetched> {
     let (bytes, content_type) = client.manifest(&reference.selector(), reference.digest())?;
+    let digest = Digest::of(&bytes);
     let index = match manifest::parse(&bytes, content_type.as_deref())? {
-        Document::Manifest(manifest) => return Ok((bytes, manifest)),
+        Document::Manifest(manifest) => return Ok(Fetched { digest, bytes, manifest }),
         Document::Index(index) => index,
     };
     let entry = index.select(platform)?;
     let (bytes, content_type) = client.manifest(&entry.digest.to_string(), Some(&entry.digest))?;
     match manifest::parse(&bytes, content_type.as_deref())? {
-        Document::Manifest(manifest) => Ok((bytes, manifest)),
+        Document::Manifest(manifest) => Ok(Fetched { digest, bytes, manifest }),
         Document::Index(_) => Err(Error::invalid("index", "it leads to another index")),
     }
 }

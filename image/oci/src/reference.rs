@@ -59,6 +59,12 @@ impl Reference {
         }
     }
 
+    /// What an image is called that came by this reference: with a digest the tag does not count, as under Docker.
+    pub fn canonical(&self) -> Reference {
+        let tag = if self.digest.is_some() { None } else { self.tag.clone() };
+        Reference { tag, ..self.clone() }
+    }
+
     /// `REGISTRY/REPOSITORY`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)

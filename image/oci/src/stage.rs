@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::fs::{open_dir, sync_dir, unique_name};
 use crate::layer::{Expected, unpack_stream};
-use crate::store::{OPAQUE_ROOT, Store, remove_staged};
+use crate::store::{OPAQUE_ROOT, SIZE, Store, remove_staged};
 use crate::unpack::{Budget, DevicePolicy};
 
 /// A layer that comes in.
@@ -31,6 +31,8 @@ pub(crate) struct Staged<'a> {
     /// Open from the beginning: syncfs(2) tells of write errors since then, not of earlier ones.
     dir: OwnedFd,
     diff_id: Digest,
+    /// Of the uncompressed archive.
+    length: u64,
 }
 
 impl Store {
@@ -45,21 +47,23 @@ impl Store {
         fs::create_dir(&path).at("creating", &path)?;
         let dir = open_dir(&path)?;
         // Dropped on any error from here on.
-        let mut staged = Staged { store: self, path, dir, diff_id: Digest::of(b"") };
+        let mut staged = Staged { store: self, path, dir, diff_id: Digest::of(b""), length: 0 };
         let dir = staged.make()?;
         let Incoming { source, expected, diff_id, devices, budget } = incoming;
-        let (actual, report) = unpack_stream(source, expected, dir, devices, budget)?;
+        let (actual, length, report) = unpack_stream(source, expected, dir, devices, budget)?;
         if let Some(wanted) = diff_id
             && *wanted != actual
         {
             let what = "uncompressed layer".to_owned();
             return Err(Error::DigestMismatch { what, expected: wanted.clone(), actual });
         }
+        let size = staged.path.join(SIZE);
+        fs::write(&size, report.bytes.to_string()).at("writing", &size)?;
         if report.opaque_root {
             let mark = staged.path.join(OPAQUE_ROOT);
             fs::write(&mark, []).at("writing", &mark)?;
         }
-        staged.diff_id = actual;
+        (staged.diff_id, staged.length) = (actual, length);
         Ok(staged)
     }
 }
@@ -85,6 +89,11 @@ impl Staged<'_> {
             Err(error) => return Err(error).at("moving the finished layer to", &target),
         }
         Ok(self.diff_id.clone())
+    }
+
+    /// Length of the uncompressed archive in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 
     fn target(&self) -> PathBuf {

@@ -4,8 +4,9 @@
 //! images/
 //!   lock            shared by whoever adds to the store, exclusive for whoever removes from it
 //!   blobs/HEX       manifests and configurations, by digest
-//!   layers/HEX      unpacked layers, by diff_id
-//!   names/HEX       one file per name: the name and the digest of its manifest (HEX is the digest of the name)
+//!   layers/HEX      unpacked layers, by diff_id: `diff` is the directory, `size` the sum of its files' lengths
+//!   names/HEX       one file per name: the name and the digest of its manifest (HEX is the digest of the name); one per
+//!                   image without a name
 //!   partial/HEX     what came of a layer's blob until a pull was interrupted, by the blob's digest
 //!   staging/        what is being made, or was when its maker was killed
 //! ```
@@ -18,17 +19,20 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::image::ImageConfiguration;
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
-use crate::fs::{Lock, open_dir, remove_tree, unique_name, write_atomic};
-use crate::manifest::{self, Document};
+use crate::fs::{Lock, open_dir, remove_tree, write_atomic};
+use crate::manifest::{self, Descriptor, Document};
+use crate::names::Root;
 use crate::partial;
 use crate::reference::Reference;
 
 /// Mark of a layer that hides all below it: an extended attribute cannot say so of overlayfs' topmost directory.
 pub(crate) const OPAQUE_ROOT: &str = "opaque";
+/// File beside a layer: the sum of its files' lengths.
+pub(crate) const SIZE: &str = "size";
 
 /// The image store below a directory.
 pub struct Store {
@@ -41,8 +45,11 @@ pub struct Image {
     id: Digest,
     manifest: Digest,
     names: Vec<Reference>,
+    digests: Vec<String>,
     config: ImageConfiguration,
+    document: Value,
     diff_ids: Vec<Digest>,
+    blobs: Vec<Descriptor>,
     size: u64,
 }
 
@@ -57,9 +64,14 @@ impl Image {
         &self.manifest
     }
 
-    /// Its names, sorted.
+    /// Its names, sorted; an image may be kept without one.
     pub fn names(&self) -> &[Reference] {
         &self.names
+    }
+
+    /// What registries call it: `NAME@DIGEST`, of each repository from which it came or to which it was pushed.
+    pub fn digests(&self) -> &[String] {
+        &self.digests
     }
 
     /// What it runs, and how.
@@ -67,16 +79,37 @@ impl Image {
         &self.config
     }
 
-    /// Sum of its layers' sizes as they were fetched, in bytes.
+    /// Its configuration as it is written, with what [`Image::config`] does not know.
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// Digests of its layers' uncompressed archives, base first.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.diff_ids
+    }
+
+    /// Its layers as its manifest has them.
+    pub fn blobs(&self) -> &[Descriptor] {
+        &self.blobs
+    }
+
+    /// Whether a reference leads to it. With a digest the tag does not count, as under Docker.
+    pub fn is_called(&self, reference: &Reference) -> bool {
+        match reference.digest() {
+            None => self.names.contains(reference),
+            Some(digest) => {
+                let known = self.digests.contains(&format!("{}@{digest}", reference.familiar_name()));
+                let here = || self.names.iter().any(|name| name.name() == reference.name());
+                known || (*digest == self.manifest && here())
+            }
+        }
+    }
+
+    /// Sum of its files' lengths, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
-}
-
-#[derive(Serialize, Deserialize)]
-struct Name {
-    name: String,
-    manifest: Digest,
 }
 
 impl Store {
@@ -99,7 +132,7 @@ impl Store {
         Ok(store)
     }
 
-    fn lock_path(&self) -> PathBuf {
+    pub(crate) fn lock_path(&self) -> PathBuf {
         self.root.join("lock")
     }
 
@@ -149,40 +182,16 @@ impl Store {
         Ok(digest)
     }
 
-    /// Let a name stand for a manifest of the store, in place of what it stood for.
-    pub(crate) fn set_name(&self, reference: &Reference, manifest: &Digest) -> Result<()> {
-        let name = Name { name: reference.to_string(), manifest: manifest.clone() };
-        let text = serde_json::to_vec(&name).map_err(|error| Error::invalid("name", error.to_string()))?;
-        write_atomic(&self.name_path(&name.name), &text)
-    }
-
     /// Give an image, found as [`Store::resolve`] does, a further name; the name moves if another image has it.
     ///
     /// # Errors
     /// If there is no such image, or the name cannot be written.
     pub fn tag(&self, text: &str, name: &Reference) -> Result<()> {
         let _adding = self.adding()?;
-        self.set_name(name, &self.resolve(text)?.manifest)
-    }
-
-    fn name_path(&self, name: &str) -> PathBuf {
-        self.root.join("names").join(Digest::of(name.as_bytes()).hex())
-    }
-
-    fn names(&self) -> Result<Vec<(Reference, Digest)>> {
-        let dir = self.root.join("names");
-        let mut all = Vec::new();
-        for entry in fs::read_dir(&dir).at("listing", &dir)? {
-            let path = entry.at("listing", &dir)?.path();
-            let Ok(bytes) = fs::read(&path) else { continue };
-            // A temporary of a killed writer, or a damaged file: not a name.
-            let Ok(name) = serde_json::from_slice::<Name>(&bytes) else { continue };
-            if let Ok(reference) = name.name.parse::<Reference>() {
-                all.push((reference, name.manifest));
-            }
+        if name.digest().is_some() {
+            return Err(Error::invalid("tag", "refusing to create a tag with a digest reference"));
         }
-        all.sort();
-        Ok(all)
+        self.set_name(name, &self.resolve(text)?.manifest, None)
     }
 
     fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
@@ -195,29 +204,59 @@ impl Store {
         Ok(bytes)
     }
 
-    fn load(&self, manifest: &Digest, names: Vec<Reference>) -> Result<Image> {
+    /// An image, whatever leads to it.
+    pub(crate) fn image(&self, manifest: &Digest) -> Result<Image> {
+        let roots = self.roots()?;
+        self.load(manifest, roots.iter().filter(|root| root.manifest == *manifest))
+    }
+
+    fn load<'a>(&self, manifest: &Digest, roots: impl Iterator<Item = &'a Root>) -> Result<Image> {
         let Document::Manifest(document) = manifest::parse(&self.read_blob(manifest)?, None)? else {
             return Err(Error::invalid("manifest", "it is an index"));
         };
-        let (config, diff_ids) =
-            manifest::parse_config(&self.read_blob(&document.config.digest)?, document.layers.len())?;
-        let size = document.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
-        Ok(Image { id: document.config.digest, manifest: manifest.clone(), names, config, diff_ids, size })
+        let bytes = self.read_blob(&document.config.digest)?;
+        let (config, diff_ids) = manifest::parse_config(&bytes, document.layers.len())?;
+        let bad = |error: serde_json::Error| Error::invalid("image configuration", error.to_string());
+        let sizes = diff_ids.iter().zip(&document.layers);
+        let size = sizes.map(|(diff_id, layer)| self.layer_size(diff_id).unwrap_or(layer.size));
+        let mut image = Image {
+            id: document.config.digest,
+            manifest: manifest.clone(),
+            names: Vec::new(),
+            digests: Vec::new(),
+            config,
+            document: serde_json::from_slice(&bytes).map_err(bad)?,
+            size: size.fold(0, u64::saturating_add),
+            diff_ids,
+            blobs: document.layers,
+        };
+        for root in roots {
+            let Some(name) = &root.name else { continue };
+            if let Some(digest) = name.digest().or(root.digest.as_ref()) {
+                let digest = format!("{}@{digest}", name.familiar_name());
+                if !image.digests.contains(&digest) {
+                    image.digests.push(digest);
+                }
+            }
+            image.names.push(name.clone());
+        }
+        Ok(image)
     }
 
-    /// All images, sorted by name. One that is damaged is left out.
+    /// All images, sorted by name, those without one first. One that is damaged is left out.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let mut images: Vec<Image> = Vec::new();
-        for (reference, manifest) in self.names()? {
-            match images.iter_mut().find(|image| image.manifest == manifest) {
-                Some(image) => image.names.push(reference),
-                None => images.extend(self.load(&manifest, vec![reference])),
+        let roots = self.roots()?;
+        let mut manifests: Vec<&Digest> = Vec::new();
+        for root in &roots {
+            if !manifests.contains(&&root.manifest) {
+                manifests.push(&root.manifest);
             }
         }
-        Ok(images)
+        let of = |manifest: &Digest| self.load(manifest, roots.iter().filter(|root| root.manifest == *manifest)).ok();
+        Ok(manifests.into_iter().filter_map(of).collect())
     }
 
     /// Find an image by name, ID, or an unambiguous beginning of its ID.
@@ -227,7 +266,7 @@ impl Store {
     pub fn resolve(&self, text: &str) -> Result<Image> {
         let images = self.images()?;
         if let Ok(reference) = text.parse::<Reference>()
-            && let Some(image) = images.iter().find(|image| image.names.contains(&reference))
+            && let Some(image) = images.iter().find(|image| image.is_called(&reference))
         {
             return Ok(image.clone());
         }
@@ -248,15 +287,15 @@ impl Store {
     /// # Errors
     /// If a layer is missing.
     pub fn layers(&self, image: &Image) -> Result<Vec<PathBuf>> {
+        self.stack(image.diff_ids.iter())
+    }
+
+    pub(crate) fn stack<'a>(&self, diff_ids: impl Iterator<Item = &'a Digest>) -> Result<Vec<PathBuf>> {
         let mut layers = Vec::new();
-        for diff_id in &image.diff_ids {
+        for diff_id in diff_ids {
             let path = self.layer_path(diff_id);
             if !path.is_dir() {
-                return Err(Error::NoSuchImage(format!(
-                    "{} (its layer {} is gone; pull it again)",
-                    image.id,
-                    diff_id.short()
-                )));
+                return Err(Error::NoSuchLayer(diff_id.clone()));
             }
             if path.with_file_name(OPAQUE_ROOT).exists() {
                 layers.clear();
@@ -268,59 +307,13 @@ impl Store {
         Ok(layers)
     }
 
-    /// Remove an image by name (only that name), or by ID (all its names), and what no other image needs. `used` are the images'
-    /// layers that containers stand on: they stay.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchImage`]; [`Error::InUse`] if it is the last name of an image that a container needs.
-    pub fn remove(&self, text: &str, used: &[PathBuf]) -> Result<Vec<String>> {
-        let _alone = Lock::take(&self.lock_path(), true)?;
-        let image = self.resolve(text)?;
-        let named: Vec<Reference> = match text.parse::<Reference>() {
-            Ok(reference) if image.names.contains(&reference) => vec![reference],
-            _ => image.names.clone(),
-        };
-        let is_last = named.len() == image.names.len();
-        if is_last && self.layers(&image)?.iter().any(|layer| used.contains(layer)) {
-            return Err(Error::InUse { image: text.into(), by: "a container; remove that first".into() });
-        }
-        let mut gone = Vec::new();
-        for reference in &named {
-            let path = self.name_path(&reference.to_string());
-            fs::remove_file(&path).at("removing", &path)?;
-            gone.push(format!("Untagged: {}", reference.familiar()));
-        }
-        self.collect(used)?;
-        if is_last {
-            gone.push(format!("Deleted: {}", image.id));
-        }
-        Ok(gone)
+    /// Sum of the lengths of a layer's files, in bytes, if it is on record.
+    pub fn layer_size(&self, diff_id: &Digest) -> Option<u64> {
+        let path = self.layer_path(diff_id).with_file_name(SIZE);
+        fs::read_to_string(path).ok()?.trim().parse().ok()
     }
 
-    /// Remove what no name leads to. The caller holds the store's lock alone.
-    fn collect(&self, used: &[PathBuf]) -> Result<()> {
-        let images = self.images()?;
-        let blobs: Vec<&Digest> = images.iter().flat_map(|image| [&image.id, &image.manifest]).collect();
-        let layers: Vec<&Digest> = images.iter().flat_map(|image| &image.diff_ids).collect();
-        self.sweep("blobs", |digest| blobs.contains(&digest))?;
-        self.sweep("layers", |digest| layers.contains(&digest) || used.contains(&self.layer_path(digest)))?;
-        self.clear_staging()
-    }
-
-    /// Move to staging what is not kept: it is gone at once, and removed by whoever comes next if this is killed.
-    fn sweep(&self, folder: &str, keep: impl Fn(&Digest) -> bool) -> Result<()> {
-        let dir = self.root.join(folder);
-        for entry in fs::read_dir(&dir).at("listing", &dir)? {
-            let path = entry.at("listing", &dir)?.path();
-            let digest = path.file_name().and_then(|name| Digest::from_hex(name.to_str()?).ok());
-            if !digest.is_some_and(|digest| keep(&digest)) {
-                fs::rename(&path, self.root.join("staging").join(unique_name())).at("removing", &path)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn clear_staging(&self) -> Result<()> {
+    pub(crate) fn clear_staging(&self) -> Result<()> {
         let path = self.root.join("staging");
         for entry in fs::read_dir(&path).at("listing", &path)? {
             remove_staged(&entry.at("listing", &path)?.path())?;

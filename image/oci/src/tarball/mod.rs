@@ -4,14 +4,16 @@
 //! Why not the `tar` crate's: its reader takes long names and pax headers of any length into memory and knows no pax sparse
 //! files. Where readers in the field differ on an archive's meaning, this one refuses it rather than pick one.
 
+mod encode;
 mod header;
 mod pax;
 mod sparse;
 
 use std::io::{self, BufRead};
 
-pub use header::Kind;
-use header::{BLOCK, Header};
+pub use encode::{Format, Member, Unfit, encode};
+use header::Header;
+pub use header::{BLOCK, Kind};
 pub use sparse::Extent;
 
 use crate::error::{Context, Error, Result};

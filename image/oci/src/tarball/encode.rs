@@ -1,19 +1,13 @@
 //! Headers of a new archive: POSIX ustar, pax (pax(1), EXTENDED DESCRIPTION) and GNU's (GNU tar manual, "Basic Tar Format").
 
-use clap::ValueEnum;
-
-use coracle_image_oci::tarball::Kind;
-
-/// Size of a block.
-pub const BLOCK: usize = 512;
+use super::header::{BLOCK, Kind};
 
 /// Format of an archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// GNU tar's own: names and numbers of any length.
     Gnu,
     /// POSIX 2001: any length, times to the nanosecond, extended attributes.
-    #[value(alias = "posix")]
     Pax,
     /// POSIX 1988: names up to 256 bytes, files up to 8 GiB.
     Ustar,
@@ -300,7 +294,7 @@ impl Header {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coracle_image_oci::tarball::{Archive, Entry};
+    use crate::tarball::{Archive, Entry};
     use proptest::prelude::*;
 
     fn member() -> Member {
