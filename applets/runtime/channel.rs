@@ -3,6 +3,8 @@
 //! Child to parent: `R` (set up; carries the pty's master, if any), or a failure. Parent to child: `G` (go). The socket is
 //! close-on-exec: its end tells the parent that the program has taken over, and the child that its parent is gone.
 //!
+//! With hooks in the caller's namespaces the child asks (`H`) before its root becomes `/`, and the parent answers `G` when they have run.
+//!
 //! With `D` instead of `G` the parent takes its leave, and the child waits at its gate (a listening socket) for anybody to connect
 //! and say `G`; it answers `S` (starting), and then that connection is what the parent's was.
 
@@ -35,6 +37,8 @@ pub(super) enum FailureKind {
     Setup = b'S',
     NotFound = b'N',
     NotExecutable = b'X',
+    /// A hook failed; the words say all.
+    Hook = b'K',
 }
 
 /// A step of the child's set-up.
@@ -69,6 +73,8 @@ pub(super) struct Channel(pub(super) OwnedFd);
 /// What the parent hears.
 pub(super) enum Heard {
     Ready(Option<OwnedFd>),
+    /// The child waits for what the parent has to do.
+    Asks,
     /// The process at the gate has heard us.
     Starting,
     Failed(Error),
@@ -106,6 +112,15 @@ impl Channel {
     pub(super) fn send_go(&self) -> io::Result<()> {
         rustix::net::send(&self.0, b"G", SendFlags::NOSIGNAL)?;
         Ok(())
+    }
+
+    /// Have the parent do its part, and wait for it.
+    pub(super) fn ask_parent(&self) -> io::Result<()> {
+        rustix::net::send(&self.0, b"H", SendFlags::NOSIGNAL)?;
+        match self.receive_byte() {
+            Some(b'G') => Ok(()),
+            _ => Err(Errno::CANCELED.into()),
+        }
     }
 
     pub(super) fn send_wait_at_gate(&self) -> io::Result<()> {
@@ -176,6 +191,7 @@ impl Channel {
             [] => Heard::Ended,
             [b'R'] => Heard::Ready(console),
             [b'S'] => Heard::Starting,
+            [b'H'] => Heard::Asks,
             message => Heard::Failed(failed(message, program)),
         })
     }
@@ -188,6 +204,9 @@ fn failed(message: &[u8], program: &str) -> Error {
             let source = io::Error::from_raw_os_error(i32::from_le_bytes([*a, *b, *c, *d]));
             match *kind {
                 kind if kind == FailureKind::NotFound as u8 => Error::NotFound { program },
+                kind if kind == FailureKind::Hook as u8 => {
+                    Error::HookInContainer(String::from_utf8_lossy(doing).into_owned())
+                }
                 kind if kind == FailureKind::NotExecutable as u8 => Error::NotExecutable { program, source },
                 _ => Error::setup(String::from_utf8_lossy(doing), source),
             }

@@ -44,6 +44,19 @@ pub enum Error {
         /// `process.args[0]`.
         program: String,
     },
+    /// A hook failed.
+    #[error("error running {point} hook #{index}: {why}")]
+    Hook {
+        /// The point of the container's life, as config.json has it.
+        point: &'static str,
+        /// Its place in the list, from 0.
+        index: usize,
+        /// How it ended, and the beginning of its output.
+        why: String,
+    },
+    /// The same of a hook that ran in the container's namespaces.
+    #[error("{0}")]
+    HookInContainer(String),
     /// Nobody waits at the gate.
     #[error("no process waits for its start there: it has been started, or has ended")]
     NotWaiting,

@@ -41,10 +41,12 @@ mod device_cgroup;
 mod devices;
 mod error;
 mod gate;
+mod hooks;
 mod launch;
 mod masks;
 mod mounts;
 mod namespaces;
+mod payload;
 mod process;
 mod procfs;
 #[allow(dead_code, reason = "called by the command line of an OCI runtime, which is on its way")]
@@ -64,6 +66,7 @@ use oci_spec::runtime::{Process, Spec};
 pub use defaults::{PATH, default_spec, exec_process};
 pub use error::Error;
 pub use gate::{gate_socket, is_waiting, open_gate};
+pub use hooks::{HookPoint, run_hooks};
 pub use process::{Created, HandedOver, Running};
 #[allow(unused_imports, reason = "as above")]
 pub use resources::Resources;
@@ -99,8 +102,19 @@ pub struct Caller<'a> {
     pub keep_keyring: bool,
     /// Make the root `/` by moving its mount and chroot(2), for a host whose own root is an initramfs.
     pub no_pivot: bool,
+    /// Who the container is to its hooks; a specification without any needs none.
+    pub identity: Option<Identity<'a>>,
     /// A listening socket of [`gate_socket`]: after [`Created::hand_over`] the process waits there for [`open_gate`].
     pub gate: Option<BorrowedFd<'a>>,
+}
+
+/// What a container's state says of it (runtime-spec runtime.md, "State").
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Absolute path of the bundle's directory.
+    pub bundle: &'a Path,
 }
 
 /// A volume that takes on what the root has at a path.

@@ -2,12 +2,15 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use coracle_abi::clone::Child;
+use oci_spec::runtime::Spec;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 
-use super::Error;
 use super::channel::{Channel, Heard};
+use super::hooks::{HookPoint, run_hooks};
+use super::{Error, Identity};
 
 /// A process that exists, sets itself up, and waits for [`Created::start`]. Dropped without a start, it is killed and reaped.
 pub struct Created {
@@ -17,12 +20,36 @@ pub struct Created {
     program: String,
     ready: bool,
     console: Option<OwnedFd>,
+    questions: Option<Questions>,
+}
+
+/// What the parent does when the child asks before its root becomes `/`: hooks.
+pub(super) struct Questions {
+    spec: Spec,
+    id: String,
+    bundle: PathBuf,
+}
+
+impl Questions {
+    pub(super) fn new(spec: &Spec, identity: Identity<'_>) -> Self {
+        Self { spec: spec.clone(), id: identity.id.into(), bundle: identity.bundle.into() }
+    }
+
+    fn answer(&self, pid: u32) -> Result<(), Error> {
+        let identity = Identity { id: &self.id, bundle: &self.bundle };
+        run_hooks(&self.spec, HookPoint::Prestart, identity, Some(pid))?;
+        run_hooks(&self.spec, HookPoint::CreateRuntime, identity, Some(pid))
+    }
 }
 
 impl Created {
     pub(super) fn new(child: Child, channel: Channel, program: String) -> Self {
         let Child { pid, pidfd } = child;
-        Self { process: Some(Running { pidfd }), pid, channel, program, ready: false, console: None }
+        Self { process: Some(Running { pidfd }), pid, channel, program, ready: false, console: None, questions: None }
+    }
+
+    pub(super) fn set_questions(&mut self, questions: Questions) {
+        self.questions = Some(questions);
     }
 
     /// The process' id in the caller's PID namespace.
@@ -30,22 +57,28 @@ impl Created {
         self.pid
     }
 
-    /// Wait until the set-up is done.
+    /// Wait until the set-up is done; run the hooks of the caller's namespaces meanwhile.
     ///
     /// # Errors
-    /// The step that failed.
+    /// The step or the hook that failed.
     pub fn ready(&mut self) -> Result<(), Error> {
         if self.ready {
             return Ok(());
         }
-        match self.hear()? {
-            Heard::Ready(console) => {
-                self.ready = true;
-                self.console = console;
-                Ok(())
+        loop {
+            match (self.hear()?, &self.questions) {
+                (Heard::Asks, Some(questions)) => {
+                    questions.answer(self.pid)?;
+                    self.channel.send_go().map_err(|_| Error::Vanished)?;
+                }
+                (Heard::Ready(console), _) => {
+                    self.ready = true;
+                    self.console = console;
+                    return Ok(());
+                }
+                (Heard::Failed(error), _) => return Err(error),
+                (Heard::Ended | Heard::Starting | Heard::Asks, _) => return Err(Error::Vanished),
             }
-            Heard::Failed(error) => Err(error),
-            Heard::Ended | Heard::Starting => Err(Error::Vanished),
         }
     }
 
@@ -63,7 +96,7 @@ impl Created {
         self.channel.send_go().map_err(|_| Error::Vanished)?;
         match self.hear()? {
             Heard::Failed(error) => Err(error),
-            Heard::Ready(_) | Heard::Starting => Err(Error::Vanished),
+            Heard::Ready(_) | Heard::Starting | Heard::Asks => Err(Error::Vanished),
             Heard::Ended => self.process.take().ok_or(Error::Vanished),
         }
     }

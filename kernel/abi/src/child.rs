@@ -15,6 +15,9 @@ pub trait ChildExt {
     /// the standard library leaves it alone.
     fn default_signals(&mut self) -> &mut Self;
 
+    /// Leave the child no descriptor but its standard streams, also of those that this process itself inherited.
+    fn close_descriptors(&mut self) -> &mut Self;
+
     /// Make the child the leader of a new session, see setsid(2).
     fn new_session(&mut self) -> &mut Self;
 
@@ -43,6 +46,11 @@ impl ChildExt for Command {
         };
         // SAFETY: signal(2) and sigprocmask(2) are async-signal-safe and the closure allocates nothing.
         unsafe { self.pre_exec(reset) }
+    }
+
+    fn close_descriptors(&mut self) -> &mut Self {
+        // SAFETY: close_range(2) with a flag that only marks descriptors; it is async-signal-safe and nothing is allocated.
+        unsafe { self.pre_exec(|| crate::process::close_on_exec_from(3)) }
     }
 
     fn new_session(&mut self) -> &mut Self {
@@ -83,6 +91,15 @@ mod tests {
         let fields = String::from_utf8(output.stdout).unwrap();
         let (pid, session) = fields.trim().split_once(' ').unwrap();
         assert_eq!(pid, session);
+    }
+
+    #[test]
+    fn inherited_descriptors_are_closed() {
+        let file = File::open("/").unwrap();
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+        let output = Command::new("ls").arg("/proc/self/fd").close_descriptors().output().unwrap();
+        // The fourth is ls' own.
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 4);
     }
 
     #[test]
