@@ -8,6 +8,8 @@ mod create;
 mod exec;
 mod farewell;
 mod files;
+mod filter;
+mod format;
 mod images;
 mod keys;
 mod lifecycle;
@@ -23,6 +25,7 @@ mod network;
 mod options;
 mod paths;
 mod progress;
+mod ps;
 mod pull;
 mod reaper;
 mod record;
@@ -31,6 +34,7 @@ mod run;
 mod signals;
 mod spec;
 mod start;
+mod template;
 mod time;
 mod version;
 mod volume;
@@ -66,6 +70,16 @@ enum Failure {
     Error(anyhow::Error),
 }
 
+/// An error that has an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{error:#}")]
+pub struct Exit {
+    /// The exit status.
+    pub status: i32,
+    /// What is printed.
+    pub error: anyhow::Error,
+}
+
 /// Sorted by name.
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
@@ -77,7 +91,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("kill", "Send a signal to containers", |args| call(args, lifecycle::kill)),
     subcommand("load", "Load images of docker save, or of an OCI layout", |args| call(args, load::load)),
     subcommand("logs", "Print a container's output", |args| call(args, logs::logs)),
-    subcommand("ps", "List containers", |args| call(args, list::ps)),
+    subcommand("ps", "List containers", |args| call(args, ps::ps)),
     subcommand("pull", "Fetch an image from a registry", |args| call(args, pull::run)),
     subcommand("rm", "Remove containers", |args| call(args, lifecycle::rm)),
     subcommand("rmi", "Remove images", |args| call(args, rmi::rmi)),
@@ -136,7 +150,8 @@ fn dispatch(args: &[OsString]) -> i32 {
         Err(Failure::Error(error)) => error,
     };
     // Docker's exit codes: a program that was not found or not executable, or the engine.
-    let code = error.downcast_ref::<runtime::Error>().map(runtime::Error::exit_code);
+    let own = error.downcast_ref::<Exit>().map(|exit| exit.status);
+    let code = own.or_else(|| error.downcast_ref::<runtime::Error>().map(runtime::Error::exit_code));
     let engine = matches!(name, "run" | "create" | "exec").then_some(ENGINE_FAILED);
     let status = common::finish("ctr", Err(error));
     code.or(engine).unwrap_or(status)

@@ -126,6 +126,12 @@ pub fn human(age: Duration) -> String {
     }
 }
 
+/// A recorded time as lists print it: `2026-11-24 08:00:00 +0000 UTC`.
+pub fn in_words(text: &str) -> String {
+    let (date, clock) = text.split_once('T').unwrap_or((text, "00:00:00"));
+    format!("{date} {} +0000 UTC", clock.get(..8).unwrap_or(clock))
+}
+
 /// How long ago a recorded time was.
 pub fn since(text: &str) -> Duration {
     parse_rfc3339(text).and_then(|time| SystemTime::now().duration_since(time).ok()).unwrap_or_default()

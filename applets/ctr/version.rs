@@ -2,22 +2,16 @@
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use serde::Serialize;
+
+use super::{Exit, format};
 
 /// Show the version.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Output format
+    /// Print as `json`, or by a Go template
     #[arg(short, long, value_name = "FORMAT")]
-    format: Option<Format>,
-}
-
-/// Machine-readable output formats.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum Format {
-    /// One JSON document.
-    Json,
+    format: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -45,18 +39,15 @@ pub fn run(args: &Args) -> anyhow::Result<i32> {
         arch: goarch(),
         kernel_version: rustix::system::uname().release().to_string_lossy().into_owned(),
     };
-    let mut out = io::stdout().lock();
-    match args.format {
-        Some(Format::Json) => {
-            serde_json::to_writer(&mut out, &Document { client: &version, server: &version })?;
-            writeln!(out)?;
-        }
-        None => {
-            writeln!(out, "Version:        {}", version.version)?;
-            writeln!(out, "OS/Arch:        {}/{}", version.os, version.arch)?;
-            writeln!(out, "Kernel version: {}", version.kernel_version)?;
-        }
+    if let Some(format) = args.format.as_deref().filter(|format| !format.is_empty()) {
+        let document = serde_json::to_value(Document { client: &version, server: &version })?;
+        format::print_document(format, &document).map_err(|error| Exit { status: 64, error })?;
+        return Ok(0);
     }
+    let mut out = io::stdout().lock();
+    writeln!(out, "Version:        {}", version.version)?;
+    writeln!(out, "OS/Arch:        {}/{}", version.os, version.arch)?;
+    writeln!(out, "Kernel version: {}", version.kernel_version)?;
     Ok(0)
 }
 
