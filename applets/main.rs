@@ -13,6 +13,7 @@ mod init;
 mod net;
 mod power;
 mod registry;
+mod runc;
 mod runtime;
 #[cfg(feature = "brush")]
 mod sh;

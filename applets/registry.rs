@@ -73,6 +73,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::power::POWEROFF,
     &crate::system::ps::APPLET,
     &crate::system::clear::RESET,
+    &crate::runc::APPLET,
     &crate::text::sed::APPLET,
     #[cfg(feature = "brush")]
     &crate::sh::APPLET,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use oci_spec::runtime::{Capability, LinuxCapabilities};
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
     remove_capability_from_bounding_set, set_capabilities,
 };
 
@@ -54,16 +54,20 @@ impl Capabilities {
 
     /// Set the other sets; after the change of user, with kept capabilities.
     pub(super) fn apply(self) -> Step {
-        // A kernel without a capability, or a caller that does not hold it, cannot give it.
+        // A kernel without a capability, or a caller that does not hold it, cannot give it; the specification wants that to be no
+        // failure (config.md, "Linux Process"). The kernel has no ambient capability that is not inheritable too.
+        let words = || "set the process' capabilities".into();
+        let held = capabilities(None).doing(words)?.permitted.bits();
+        let inheritable = self.inheritable & held;
         let sets = CapabilitySets {
-            effective: CapabilitySet::from_bits_retain(self.effective),
-            permitted: CapabilitySet::from_bits_retain(self.permitted),
-            inheritable: CapabilitySet::from_bits_retain(self.inheritable),
+            effective: CapabilitySet::from_bits_retain(self.effective & held),
+            permitted: CapabilitySet::from_bits_retain(self.permitted & held),
+            inheritable: CapabilitySet::from_bits_retain(inheritable),
         };
-        set_capabilities(None, sets)
-            .doing(|| "set the process' capabilities (does the caller itself hold all that were asked for?)".into())?;
+        set_capabilities(None, sets).doing(words)?;
         clear_ambient_capability_set().doing(|| "clear the ambient capabilities".into())?;
-        for number in (0..BITS).filter(|number| self.ambient & (1 << number) != 0) {
+        let ambient = self.ambient & self.permitted & inheritable;
+        for number in (0..BITS).filter(|number| ambient & (1 << number) != 0) {
             configure_capability_in_ambient_set(CapabilitySet::from_bits_retain(1 << number), true)
                 .doing(|| format!("raise ambient capability {number}"))?;
         }

@@ -209,7 +209,7 @@ impl Plan {
 }
 
 /// What the specification asks for and this runtime does not do is said by name.
-fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
+pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
     let linux = spec.linux().as_ref();
     let wanted = [
         ("linux.uidMappings", linux.is_some_and(|linux| linux.uid_mappings().is_some())),

@@ -40,6 +40,7 @@ mod defaults;
 mod device_cgroup;
 mod devices;
 mod error;
+mod features;
 mod gate;
 mod hooks;
 mod launch;
@@ -49,7 +50,6 @@ mod namespaces;
 mod payload;
 mod process;
 mod procfs;
-#[allow(dead_code, reason = "called by the command line of an OCI runtime, which is on its way")]
 mod resources;
 mod rlimits;
 mod rootfs;
@@ -65,10 +65,10 @@ use oci_spec::runtime::{Process, Spec};
 
 pub use defaults::{PATH, default_spec, exec_process};
 pub use error::Error;
+pub use features::features;
 pub use gate::{gate_socket, is_waiting, open_gate};
 pub use hooks::{HookPoint, run_hooks};
-pub use process::{Created, HandedOver, Running};
-#[allow(unused_imports, reason = "as above")]
+pub use process::{Created, Running};
 pub use resources::Resources;
 pub use seal::seal_self;
 pub use seccomp::default_seccomp;

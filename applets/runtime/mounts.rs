@@ -135,6 +135,11 @@ impl MountPlan {
         Ok(())
     }
 
+    /// Whether there are options that are the file system's own.
+    pub(super) fn has_data(&self) -> bool {
+        !self.data.is_empty()
+    }
+
     /// Mount it below the root. `proc`, when made, may be kept from before (see [`super::procfs`]).
     pub(super) fn mount(&self, rootfs: &Rootfs, proc: Option<OwnedFd>) -> Step {
         let words = || format!("mount {} on {}", self.source.display(), self.destination.display());

@@ -106,10 +106,12 @@ impl Created {
     ///
     /// # Errors
     /// The step of the set-up that failed.
-    pub fn hand_over(mut self) -> Result<HandedOver, Error> {
+    pub fn hand_over(mut self) -> Result<(), Error> {
         self.ready()?;
         self.channel.send_wait_at_gate().map_err(|_| Error::Vanished)?;
-        self.process.take().map(|Running { pidfd }| HandedOver { pidfd }).ok_or(Error::Vanished)
+        // Not ours to kill any more.
+        self.process = None;
+        Ok(())
     }
 
     fn hear(&self) -> Result<Heard, Error> {
@@ -126,12 +128,6 @@ impl Drop for Created {
             let _ = process.wait();
         }
     }
-}
-
-/// A process that waits at its gate.
-pub struct HandedOver {
-    /// Readable when the process has ended.
-    pub pidfd: OwnedFd,
 }
 
 /// A process that runs its program; a child of the caller.
