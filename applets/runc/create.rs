@@ -86,7 +86,7 @@ pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<i32> {
     if !args.keep
         && let Some(container) = Container::find(global, &started.id)?
     {
-        delete::remove(&container)?;
+        delete::remove(global, &container)?;
     }
     status
 }

@@ -10,6 +10,8 @@ use super::container::{Container, Status};
 use super::options::Global;
 use super::process;
 use super::state::StateDir;
+use super::words;
+use crate::runtime::{self, HookPoint};
 
 /// How long a killed process may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +45,7 @@ pub fn delete(global: &Global, args: &Args) -> anyhow::Result<i32> {
         status => bail!("cannot delete container {} that is not stopped: {status}", args.id),
     }
     kill(&container)?;
-    remove(&container)?;
+    remove(global, &container)?;
     Ok(0)
 }
 
@@ -78,6 +80,15 @@ fn kill(container: &Container) -> anyhow::Result<()> {
 }
 
 /// Remove a container whose first process has ended: what is left in its cgroup is killed.
-pub fn remove(container: &Container) -> anyhow::Result<()> {
-    container.state.remove()
+pub fn remove(global: &Global, container: &Container) -> anyhow::Result<()> {
+    // Without its specification it is removed all the same.
+    let spec = container.state.spec();
+    container.state.remove()?;
+    let ran = spec.and_then(|spec| {
+        runtime::run_hooks(&spec, HookPoint::Poststop, container.record.identity(), None).map_err(words::runtime)
+    });
+    if let Err(error) = ran {
+        global.log.warn(&error);
+    }
+    Ok(())
 }

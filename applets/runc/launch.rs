@@ -11,9 +11,9 @@ use coracle_cgroups::Cgroup;
 use oci_spec::runtime::{Process, Spec};
 
 use super::options::Global;
-use super::state::{GATE, Record, StateDir};
-use super::{cgroup, console, create, process, words};
-use crate::runtime::{self, Caller, Created, Identity, Io, Launch, Root};
+use super::state::{GATE, Record, StateDir, check_id};
+use super::{cgroup, console, create, process, start, words};
+use crate::runtime::{self, Caller, Created, HookPoint, Io, Launch, Root};
 
 /// A container whose first process is set up and waits. Dropped before [`Prepared::keep`], all of it is removed again.
 pub struct Prepared {
@@ -24,6 +24,8 @@ pub struct Prepared {
     /// The end of its terminal that is ours.
     console: Option<OwnedFd>,
     gate: Option<OwnedFd>,
+    /// The specification, once its hooks may have run.
+    hooked: Option<Spec>,
     kept: bool,
 }
 
@@ -105,6 +107,7 @@ fn is_close_on_exec(info: &str) -> bool {
 /// Make a container, up to the point where its program could run.
 pub fn prepare(global: &Global, args: &create::Args, detached: bool, gate: bool) -> anyhow::Result<Prepared> {
     let (preserve_fds, variables) = inherited(args.preserve_fds)?;
+    check_id(&args.id)?;
     let (spec, bundle, rootfs) = read_bundle(&args.bundle)?;
     let process = spec.process().as_ref().context("process property must not be empty")?;
     let terminal = wants_terminal(process, detached, args.console_socket.as_deref())?;
@@ -117,7 +120,7 @@ pub fn prepare(global: &Global, args: &create::Args, detached: bool, gate: bool)
         created: jiff::Timestamp::now().to_string(),
         ..Record::default()
     };
-    let mut prepared = Prepared { state, record, created: None, console: None, gate: None, kept: false };
+    let mut prepared = Prepared { state, record, created: None, console: None, gate: None, hooked: None, kept: false };
     prepared.state.write_spec(&spec)?;
     let group = prepared.make_cgroup(plan.as_ref())?;
     if gate {
@@ -133,7 +136,7 @@ pub fn prepare(global: &Global, args: &create::Args, detached: bool, gate: bool)
         preserve_fds,
         keep_keyring: args.no_new_keyring,
         no_pivot: args.no_pivot,
-        identity: Some(Identity { id: &prepared.record.id, bundle: &prepared.record.bundle }),
+        identity: Some(prepared.record.identity()),
         gate: prepared.gate.as_ref().map(AsFd::as_fd),
     };
     let launch = Launch {
@@ -146,6 +149,7 @@ pub fn prepare(global: &Global, args: &create::Args, detached: bool, gate: bool)
         caller,
     };
     let created = runtime::create(&launch).map_err(words::runtime)?;
+    prepared.hooked = Some(spec);
     prepared.set_up(created, args)?;
     Ok(prepared)
 }
@@ -194,6 +198,9 @@ impl Prepared {
     pub fn start(mut self) -> anyhow::Result<Started> {
         let created = self.created.take().context("there is no process")?;
         let running = created.start().map_err(words::runtime)?;
+        if let Some(spec) = &self.hooked {
+            start::poststart(&self.record, spec)?;
+        }
         self.keep();
         let console = self.console.take();
         Ok(Started { running, console, id: self.record.id.clone() })
@@ -214,6 +221,9 @@ impl Drop for Prepared {
         drop(self.created.take());
         // There is an error on its way to the caller already; what cannot be removed now is when the name is used again.
         let _ = self.state.remove();
+        if let Some(spec) = &self.hooked {
+            let _ = runtime::run_hooks(spec, HookPoint::Poststop, self.record.identity(), None);
+        }
     }
 }
 

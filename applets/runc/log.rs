@@ -15,6 +15,7 @@ enum Format {
 }
 
 /// Where lines go.
+#[derive(Debug)]
 pub struct Log {
     format: Format,
     /// `None`: standard error.
@@ -23,6 +24,12 @@ pub struct Log {
 }
 
 impl Log {
+    /// The same log once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let file = self.file.as_ref().map(File::try_clone).transpose()?;
+        Ok(Self { file, format: self.format, debug: self.debug })
+    }
+
     /// Open the log. An empty path is standard error.
     pub fn open(path: Option<&Path>, format: &str, debug: bool) -> anyhow::Result<Self> {
         let format = match format {
@@ -68,6 +75,11 @@ impl Log {
     /// Write an error.
     pub fn error(&self, error: &anyhow::Error) {
         self.write("error", &format!("{error:#}"));
+    }
+
+    /// Write what went wrong and is not to stop what is being done.
+    pub fn warn(&self, error: &anyhow::Error) {
+        self.write("warning", &format!("{error:#}"));
     }
 
     /// Write a line if `--debug` was given.

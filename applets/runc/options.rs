@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::log::Log;
 use super::{FAILED, NO_SUCH_COMMAND, create, delete, events, exec, kill, list, ps, spec, update};
 
 const HELP: &str = "NAME:\n   {name} - {about}\n\nUSAGE:\n   {usage}\n\n{all-args}\n";
@@ -139,11 +140,13 @@ pub struct Global {
     pub rootless: bool,
     /// The name this runtime was called by.
     pub called: String,
+    /// Where warnings go.
+    pub log: Log,
 }
 
 impl Cli {
     /// Check and complete the global options.
-    pub fn global(&self, called: &str) -> anyhow::Result<Global> {
+    pub fn global(&self, called: &str, log: Log) -> anyhow::Result<Global> {
         let unprivileged = !nix::unistd::geteuid().is_root();
         let rootless = match self.rootless.to_ascii_lowercase().as_str() {
             "auto" => unprivileged,
@@ -160,7 +163,7 @@ impl Cli {
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| unprivileged && !dir.is_empty());
         let default = runtime_dir.map_or_else(|| "/run/runc".into(), |dir| PathBuf::from(dir).join("runc"));
         let root = std::path::absolute(self.root.clone().unwrap_or(default))?;
-        Ok(Global { root, systemd_cgroup, rootless, called: called.to_owned() })
+        Ok(Global { root, systemd_cgroup, rootless, called: called.to_owned(), log })
     }
 }
 

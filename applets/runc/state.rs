@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::Global;
 use super::words;
+use crate::runtime::Identity;
 
 /// Name of the socket at which the first process waits for `start`.
 pub const GATE: &str = "start.sock";
@@ -47,6 +48,13 @@ pub struct Record {
     pub cgroup: Option<PathBuf>,
     /// Whether it was created to the end.
     pub complete: bool,
+}
+
+impl Record {
+    /// Who the container is to its hooks.
+    pub fn identity(&self) -> Identity<'_> {
+        Identity { id: &self.id, bundle: &self.bundle }
+    }
 }
 
 /// The directory of a container's state, open.
@@ -226,7 +234,13 @@ mod tests {
     use super::*;
 
     fn global(root: &Path) -> Global {
-        Global { root: root.to_owned(), systemd_cgroup: false, rootless: false, called: "runc".into() }
+        Global {
+            root: root.to_owned(),
+            systemd_cgroup: false,
+            rootless: false,
+            called: "runc".into(),
+            log: super::super::log::Log::stderr(),
+        }
     }
 
     #[test]
