@@ -8,7 +8,7 @@ use coracle_image_oci::{Image, Store};
 use super::lock::Lock;
 use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels, parse_destination};
 use super::record::{Config, HostConfig, MountPoint, Record, State, claim_name};
-use super::{files, limits, names, network, paths, pull, signals, time, volumes};
+use super::{events, files, limits, names, network, paths, pull, signals, time, volumes};
 
 /// Attempts at finding a free generated name.
 const NAME_ATTEMPTS: u32 = 100;
@@ -31,7 +31,10 @@ pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)>
     limits::check(&record.host_config)?;
     let lock = Lock::take(&id).context("cannot lock the container")?.context("the new id is in use")?;
     match make(&dir, &mut record, options.name.as_deref()) {
-        Ok(()) => Ok((record, lock)),
+        Ok(()) => {
+            events::of_container(&record, "create", &[]);
+            Ok((record, lock))
+        }
         Err(error) => {
             volumes::remove_of(&record)?;
             files::remove_tree(&dir)?;

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::record::{self, Record};
-use super::{attach, lifecycle, limits, options, spec};
+use super::{Exit, attach, lifecycle, limits, options, spec};
 use crate::runtime::{self, Caller, Exec, Io, Running};
 
 /// `exec`.
@@ -54,6 +54,13 @@ pub fn exec(args: &Args) -> anyhow::Result<i32> {
     runtime::seal_self()?;
     let id = record::resolve(&args.container)?;
     let Some(target) = lifecycle::payload(&id)? else { bail!("container {} is not running", args.container) };
+    anyhow::ensure!(
+        !limits::is_frozen(&id),
+        Exit {
+            status: 1,
+            error: anyhow::anyhow!("Container {} is paused, unpause the container before exec", args.container),
+        }
+    );
     let record = Record::read(&id)?;
     let spec = spec::build(&record)?;
     let mut process = runtime::exec_process(&spec, args.command.clone());

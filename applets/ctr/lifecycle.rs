@@ -1,5 +1,6 @@
-//! `ctr stop`, `ctr kill`, `ctr rm` and `ctr wait`.
+//! `ctr stop`, `ctr restart`, `ctr kill`, `ctr rm` and `ctr wait`.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -10,17 +11,42 @@ use rustix::fd::AsFd;
 use super::lock::Lock;
 use super::record::{self, Live, Record, Status};
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{limits, paths, reaper, signals, volumes};
+use super::{events, limits, paths, reaper, signals, volumes};
 
 /// How long a payload that was killed may take to be recorded as ended.
 const RECORDING: Duration = Duration::from_secs(30);
 
+/// Seconds that a container is given to stop, unless it asks for other.
+const STOP_SECONDS: i64 = 10;
+
+/// How a container is to be stopped.
+#[derive(clap::Args)]
+pub struct Manner {
+    /// Signal to send first
+    #[arg(short, long, value_name = "SIGNAL", value_parser = signals::parse)]
+    signal: Option<i32>,
+
+    /// Seconds until it is killed; -1 to wait for ever
+    #[arg(short, long, visible_alias = "timeout", value_name = "SECONDS", allow_hyphen_values = true)]
+    time: Option<i64>,
+}
+
 /// `stop`.
 #[derive(clap::Args)]
 pub struct StopArgs {
-    /// Seconds until it is killed
-    #[arg(short, long, default_value_t = 10)]
-    time: u64,
+    #[command(flatten)]
+    manner: Manner,
+
+    /// Containers, by name or id
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// `restart`.
+#[derive(clap::Args)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    manner: Manner,
 
     /// Containers, by name or id
     #[arg(required = true, value_name = "CONTAINER")]
@@ -42,9 +68,13 @@ pub struct KillArgs {
 /// `rm`.
 #[derive(clap::Args)]
 pub struct RmArgs {
-    /// Kill it if it runs
+    /// Kill it if it runs; one that does not exist is no error
     #[arg(short, long)]
     force: bool,
+
+    /// Remove a link between containers, as CONTAINER/ALIAS: there are none
+    #[arg(short, long)]
+    link: bool,
 
     /// Also remove its anonymous volumes
     #[arg(short, long)]
@@ -63,6 +93,22 @@ pub struct WaitArgs {
     containers: Vec<String>,
 }
 
+/// Do something with each of several containers and print the name of each that it worked for. What cannot be done for one is
+/// reported, and the others are seen to all the same.
+pub fn each(names: &[String], mut act: impl FnMut(&str) -> anyhow::Result<()>) -> anyhow::Result<i32> {
+    let mut status = 0;
+    for name in names {
+        match act(name) {
+            Ok(()) => writeln!(std::io::stdout(), "{name}")?,
+            Err(error) => {
+                eprintln!("ctr: {error:#}");
+                status = 1;
+            }
+        }
+    }
+    Ok(status)
+}
+
 /// The payload of a running container; `None` if it does not run.
 pub fn payload(id: &str) -> anyhow::Result<Option<rustix::fd::OwnedFd>> {
     reaper::sweep(id)?;
@@ -78,14 +124,14 @@ fn send(pidfd: &rustix::fd::OwnedFd, signal: i32) -> anyhow::Result<()> {
 
 /// Wait for the end of the payload; false when the time is up.
 fn ended(pidfd: &rustix::fd::OwnedFd, timeout: Duration) -> bool {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now().checked_add(timeout);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = rustix::time::Timespec {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| rustix::time::Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&left)) {
+        });
+        match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], left.as_ref()) {
             Ok(count) => return count > 0,
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return false,
@@ -112,83 +158,147 @@ fn recorded(id: &str) -> anyhow::Result<()> {
 
 /// Stop: the container's stop signal, then SIGKILL.
 ///
-/// All are told before any is waited for, so that many take no longer than the slowest. What cannot be done for one is reported, and
-/// the others are stopped all the same.
+/// All are told before any is waited for, so that many take no longer than the slowest.
 pub fn stop(args: &StopArgs) -> anyhow::Result<i32> {
-    let told: Vec<_> = args.containers.iter().map(|name| (name, tell_to_stop(name))).collect();
-    let deadline = Instant::now() + Duration::from_secs(args.time);
-    let mut status = 0;
-    for (name, told) in told {
-        match told.and_then(|(id, payload)| payload.map_or(Ok(()), |pidfd| see_stopped(&id, &pidfd, deadline))) {
-            Ok(()) => writeln!(std::io::stdout(), "{name}")?,
-            Err(error) => {
-                eprintln!("ctr: {error:#}");
-                status = 1;
-            }
-        }
-    }
-    Ok(status)
+    let mut told: VecDeque<_> = args.containers.iter().map(|name| tell_to_stop(name, &args.manner)).collect();
+    each(&args.containers, |_| told.pop_front().map_or(Ok(()), |told| see_stopped(told?)))
 }
 
-/// Send the stop signal; the container's id, and its payload if it runs.
-fn tell_to_stop(name: &str) -> anyhow::Result<(String, Option<rustix::fd::OwnedFd>)> {
+/// A container that has been sent its stop signal.
+struct Told {
+    record: Record,
+    /// Nothing if it did not run.
+    payload: Option<rustix::fd::OwnedFd>,
+    /// When it is killed, if ever.
+    deadline: Option<Instant>,
+}
+
+/// Send the stop signal.
+fn tell_to_stop(name: &str, manner: &Manner) -> anyhow::Result<Told> {
     let id = record::resolve(name)?;
     let payload = payload(&id)?;
+    let record = Record::read(&id)?;
     if let Some(pidfd) = &payload {
-        let signal = Record::read(&id)?.config.stop_signal;
-        let signal =
-            if signal.is_empty() { libc::SIGTERM } else { signals::parse(&signal).map_err(anyhow::Error::msg)? };
-        send(pidfd, signal)?;
+        let own = &record.config.stop_signal;
+        let own = if own.is_empty() { Ok(libc::SIGTERM) } else { signals::parse(own).map_err(anyhow::Error::msg) };
+        signal(&record, pidfd, manner.signal.map_or(own, Ok)?)?;
     }
-    Ok((id, payload))
+    let seconds = manner.time.unwrap_or_else(|| stop_seconds(&record));
+    let deadline = u64::try_from(seconds).ok().map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    Ok(Told { record, payload, deadline })
 }
 
-fn see_stopped(id: &str, pidfd: &rustix::fd::OwnedFd, deadline: Instant) -> anyhow::Result<()> {
-    if !ended(pidfd, deadline.saturating_duration_since(Instant::now())) {
-        send(pidfd, libc::SIGKILL)?;
+/// `--stop-timeout`.
+fn stop_seconds(record: &Record) -> i64 {
+    let config = serde_json::to_value(&record.config).unwrap_or_default();
+    config["StopTimeout"].as_i64().unwrap_or(STOP_SECONDS)
+}
+
+/// Send a signal, and let a paused container run to take it.
+fn signal(record: &Record, pidfd: &rustix::fd::OwnedFd, signal: i32) -> anyhow::Result<()> {
+    send(pidfd, signal)?;
+    events::of_container(record, "kill", &[("signal", signal.to_string())]);
+    if let Some(group) = limits::open(&record.id).filter(|_| limits::is_frozen(&record.id)) {
+        group.thaw()?;
     }
-    recorded(id)
+    Ok(())
+}
+
+fn see_stopped(told: Told) -> anyhow::Result<()> {
+    let Some(pidfd) = &told.payload else { return Ok(()) };
+    let patience = told.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+    if !ended(pidfd, patience) {
+        signal(&told.record, pidfd, libc::SIGKILL)?;
+    }
+    recorded(&told.record.id)?;
+    events::of_container(&told.record, "stop", &[]);
+    Ok(())
+}
+
+/// Stop and start again; one that does not run is started.
+pub fn restart(args: &RestartArgs) -> anyhow::Result<i32> {
+    crate::runtime::seal_self()?;
+    each(&args.containers, |name| {
+        let id = record::resolve(name)?;
+        // A container with --rm outlives this end.
+        let removes = Record::read(&id)?.host_config.auto_remove;
+        let set_remove = |remove| {
+            Record::change(&id, |record| {
+                record.host_config.auto_remove = remove;
+                Ok(())
+            })
+        };
+        if removes {
+            set_remove(false)?;
+        }
+        see_stopped(tell_to_stop(name, &args.manner)?)?;
+        let code = super::run::start_again(&id);
+        if removes {
+            set_remove(true)?;
+        }
+        ensure!(code? == 0, "cannot restart container {name}");
+        events::of_container(&Record::read(&id)?, "restart", &[]);
+        Ok(())
+    })
 }
 
 /// Send a signal.
 pub fn kill(args: &KillArgs) -> anyhow::Result<i32> {
-    for name in &args.containers {
+    each(&args.containers, |name| {
         let id = record::resolve(name)?;
-        let Some(pidfd) = payload(&id)? else { bail!("container {name} is not running") };
-        send(&pidfd, args.signal)?;
-        writeln!(std::io::stdout(), "{name}")?;
-    }
-    Ok(0)
+        let Some(pidfd) = payload(&id)? else {
+            bail!("cannot kill container: {name}: container {id} is not running");
+        };
+        signal(&Record::read(&id)?, &pidfd, args.signal)
+    })
 }
 
 /// Remove containers.
 pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
-    for name in &args.containers {
-        let id = record::resolve(name)?;
-        if let Some(pidfd) = payload(&id)? {
-            ensure!(args.force, "container {name} is running; stop it first, or use -f");
-            send(&pidfd, libc::SIGKILL)?;
-            if let Some(group) = limits::open(&id) {
-                let _ = group.kill();
-            }
-            recorded(&id)?;
+    each(&args.containers, |name| {
+        if args.link {
+            record::resolve(name)?;
+            bail!("conflict, cannot remove the default name of the container {name}");
         }
-        // With --rm its monitor has removed it already.
-        if paths::container(&id).exists() {
-            let Some(lock) = Lock::take(&id)? else { bail!("container {name} is being started") };
-            // The monitor of one with --rm may have been faster.
-            if Record::exists(&id) {
-                let record = Record::read(&id)?;
-                if args.volumes {
-                    volumes::remove_of(&record)?;
-                }
-                reaper::remove_files(&record)?;
+        match record::resolve(name) {
+            Ok(id) => remove(&id, name, args.force, args.volumes),
+            Err(error) if args.force => {
+                eprintln!("ctr: {error:#}");
+                Ok(())
             }
-            lock.remove()?;
+            Err(error) => Err(error),
         }
-        writeln!(std::io::stdout(), "{name}")?;
+    })
+}
+
+/// Remove a container, with `force` also one that runs.
+pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::Result<()> {
+    if let Some(pidfd) = payload(id)? {
+        let state = if limits::is_frozen(id) { "paused" } else { "running" };
+        ensure!(
+            force,
+            "cannot remove container {name:?}: container is {state}: stop the container before removing or force remove"
+        );
+        send(&pidfd, libc::SIGKILL)?;
+        if let Some(group) = limits::open(id) {
+            let _ = group.kill();
+        }
+        recorded(id)?;
     }
-    Ok(0)
+    // With --rm its monitor has removed it already.
+    if !paths::container(id).exists() {
+        return Ok(());
+    }
+    let Some(lock) = Lock::take(id)? else { bail!("container {name} is being started") };
+    // The monitor of one with --rm may have been faster.
+    if Record::exists(id) {
+        let record = Record::read(id)?;
+        if with_volumes {
+            volumes::remove_of(&record)?;
+        }
+        reaper::remove_files(&record)?;
+    }
+    Ok(lock.remove()?)
 }
 
 /// Connect to the monitor of a container; `None` if it does not run.
@@ -210,16 +320,26 @@ pub fn connect(id: &str) -> anyhow::Result<Option<Wire>> {
 
 /// Wait for the end and print the exit status.
 pub fn wait(args: &WaitArgs) -> anyhow::Result<i32> {
+    let mut status = 0;
     for name in &args.containers {
-        let id = record::resolve(name)?;
-        reaper::sweep(&id)?;
-        let code = match connect(&id)? {
-            Some(wire) => wait_for(&wire, &id)?,
-            None => Record::read(&id)?.state.exit_code,
-        };
-        writeln!(std::io::stdout(), "{code}")?;
+        match exit_code(name) {
+            Ok(code) => writeln!(std::io::stdout(), "{code}")?,
+            Err(error) => {
+                eprintln!("ctr: {error:#}");
+                status = 1;
+            }
+        }
     }
-    Ok(0)
+    Ok(status)
+}
+
+fn exit_code(name: &str) -> anyhow::Result<i32> {
+    let id = record::resolve(name)?;
+    reaper::sweep(&id)?;
+    match connect(&id)? {
+        Some(wire) => wait_for(&wire, &id),
+        None => Ok(Record::read(&id)?.state.exit_code),
+    }
 }
 
 /// The exit status by way of the monitor, or from the record if the monitor ends before it can tell.

@@ -74,6 +74,11 @@ pub fn oom_killed(id: &str) -> bool {
     open(id).and_then(|group| group.memory_events().ok()).is_some_and(|events| events.oom_kill > 0)
 }
 
+/// Whether the container is paused.
+pub fn is_frozen(id: &str) -> bool {
+    open(id).and_then(|group| group.events().ok()).is_some_and(|events| events.frozen)
+}
+
 /// Kill what is left in the cgroup and remove it.
 pub fn destroy(id: &str) -> anyhow::Result<()> {
     match Hierarchy::find() {

@@ -5,6 +5,7 @@
 
 mod attach;
 mod create;
+mod events;
 mod exec;
 mod farewell;
 mod files;
@@ -24,6 +25,8 @@ mod names;
 mod network;
 mod options;
 mod paths;
+mod pause;
+mod port;
 mod progress;
 mod ps;
 mod pull;
@@ -84,6 +87,7 @@ pub struct Exit {
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
+    subcommand("events", "Print what happens to containers and images", |args| call(args, events::events)),
     subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),
     subcommand("images", "List images", |args| call(args, images::images)),
     subcommand("import", "Make an image of an archive of a root file system", |args| call(args, pull::import)),
@@ -91,14 +95,19 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("kill", "Send a signal to containers", |args| call(args, lifecycle::kill)),
     subcommand("load", "Load images of docker save, or of an OCI layout", |args| call(args, load::load)),
     subcommand("logs", "Print a container's output", |args| call(args, logs::logs)),
+    subcommand("pause", "Stop all processes of containers where they are", |args| call(args, pause::pause)),
+    subcommand("port", "Print where a container's ports are published", |args| call(args, port::port)),
     subcommand("ps", "List containers", |args| call(args, ps::ps)),
     subcommand("pull", "Fetch an image from a registry", |args| call(args, pull::run)),
+    subcommand("rename", "Give a container another name", |args| call(args, pause::rename)),
+    subcommand("restart", "Stop containers and start them again", |args| call(args, lifecycle::restart)),
     subcommand("rm", "Remove containers", |args| call(args, lifecycle::rm)),
     subcommand("rmi", "Remove images", |args| call(args, rmi::rmi)),
     subcommand("run", "Create a container and start it", |args| call(args, run::run)),
     subcommand("start", "Start containers that do not run", |args| call(args, run::start_existing)),
     subcommand("stop", "Stop containers", |args| call(args, lifecycle::stop)),
     subcommand("tag", "Give an image a further name", |args| call(args, load::tag)),
+    subcommand("unpause", "Let containers that were paused go on", |args| call(args, pause::unpause)),
     subcommand("version", "Show the version", |args| call(args, version::run)),
     subcommand("volume", "Manage volumes", |args| call(args, volume::volume)),
     subcommand("wait", "Wait for containers to end", |args| call(args, lifecycle::wait)),

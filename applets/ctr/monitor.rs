@@ -20,7 +20,7 @@ use super::lock::Lock;
 use super::logfile::{Stream, Writer};
 use super::record::{Record, Status};
 use super::wire::{self, CHUNK, Kind, Listener, Packet, Wire};
-use super::{limits, paths, reaper, time};
+use super::{events, limits, paths, reaper, time};
 
 /// More clients at once are turned away.
 const MAX_CLIENTS: usize = 32;
@@ -173,16 +173,21 @@ fn supervise(
 }
 
 fn record_end(id: &str, code: i32) -> anyhow::Result<()> {
-    let mut record = Record::read(id)?;
+    let record = Record::read(id)?;
+    let oom_killed = limits::oom_killed(id);
+    events::ended(&record, code, oom_killed);
     if record.host_config.auto_remove {
         // It is about to go.
         return Ok(());
     }
-    record.state.oom_killed = limits::oom_killed(id);
-    record.state.status = Status::Exited;
-    record.state.exit_code = code;
-    record.state.finished_at = time::now();
-    record.write().context("cannot record the end")
+    let changed = Record::change(id, |record| {
+        record.state.oom_killed = oom_killed;
+        record.state.status = Status::Exited;
+        record.state.exit_code = code;
+        record.state.finished_at = time::now();
+        Ok(())
+    });
+    changed.map(drop).context("cannot record the end")
 }
 
 struct Client {

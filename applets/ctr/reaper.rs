@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::lock::Lock;
 use super::record::{Live, Record, Status, release_name};
-use super::{files, limits, network, paths, time, volumes};
+use super::{events, files, limits, network, paths, time, volumes};
 
 /// Exit status of a payload that nobody saw end.
 const UNSEEN: i32 = 137;
@@ -28,14 +28,14 @@ pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
 
 /// Put on record that a start or a run was cut off.
 pub fn record_loss(id: &str, code: i32, reason: &str) {
-    if let Ok(mut record) = Record::read(id) {
+    // If that fails the next sweep tries again.
+    let _ = Record::change(id, |record| {
         record.state.status = Status::Exited;
         record.state.exit_code = code;
         record.state.error = reason.into();
         record.state.finished_at = time::now();
-        // The next sweep tries again.
-        let _ = record.write();
-    }
+        Ok(())
+    });
 }
 
 /// Clean up after a container that is on record as running while nobody watches it: its monitor was killed, or the machine was
@@ -99,5 +99,7 @@ fn sweep_each(ids: Vec<String>) -> anyhow::Result<()> {
 pub fn remove_files(record: &Record) -> anyhow::Result<()> {
     let dir = paths::container(&record.id);
     release_name(record.short_name(), &record.id)?;
-    files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))
+    files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    events::of_container(record, "destroy", &[]);
+    Ok(())
 }

@@ -55,7 +55,7 @@ pub struct State {
     pub status: Status,
     /// Whether the payload runs.
     pub running: bool,
-    /// Never, yet.
+    /// Whether it is frozen.
     pub paused: bool,
     /// Never, yet.
     pub restarting: bool,
@@ -313,6 +313,7 @@ impl Record {
                     record.state.pid = live.pid;
                     record.network_settings = live.network;
                     record.state.oom_killed = super::limits::oom_killed(id);
+                    record.state.paused = super::limits::is_frozen(id);
                 }
                 // The start is under way, or the end is being written.
                 None => record = Self::read(id)?,
@@ -328,6 +329,18 @@ impl Record {
         let path = paths::container(&self.id).join("container.json");
         let text = serde_json::to_vec(self)?;
         files::write(&path, &text, durability).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Change the record on disk. Whoever else changes it waits, so that nobody's change is lost.
+    pub fn change(id: &str, change: impl FnOnce(&mut Self) -> anyhow::Result<()>) -> anyhow::Result<Self> {
+        let dir = paths::container(id);
+        let held = std::fs::File::open(&dir).with_context(|| format!("cannot open {}", dir.display()))?;
+        rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", dir.display()))?;
+        let mut record = Self::read(id)?;
+        change(&mut record)?;
+        record.write()?;
+        Ok(record)
     }
 
     /// Program and arguments in one line.

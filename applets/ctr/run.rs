@@ -82,9 +82,7 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
         let id = record::resolve(name)?;
         anyhow::ensure!(lifecycle::payload(&id)?.is_none(), "container {name} is running");
         let Some(lock) = Lock::take(&id)? else { anyhow::bail!("container {name} is being started") };
-        let mut container = Record::read(&id)?;
-        container.state = State::starting();
-        container.write()?;
+        let container = starting(&id)?;
         let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin));
         let code = begin(&container, lock, follow)?;
         if !attach && code == 0 {
@@ -93,6 +91,20 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
         worst = worst.max(code);
     }
     Ok(worst)
+}
+
+/// Put a container on record as starting.
+fn starting(id: &str) -> anyhow::Result<Record> {
+    Record::change(id, |container| {
+        container.state = State::starting();
+        Ok(())
+    })
+}
+
+/// Start a container that does not run, without following it; exit status.
+pub fn start_again(id: &str) -> anyhow::Result<i32> {
+    let Some(lock) = Lock::take(id)? else { anyhow::bail!("the container is being started") };
+    begin(&starting(id)?, lock, None)
 }
 
 /// Start it and follow it in the given manner, with or without standard input.

@@ -14,7 +14,7 @@ use super::record::{Live, MountPoint, Record};
 use super::spec::{self, drop_mknod};
 use super::volumes::is_volume;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{ENGINE_FAILED, limits, network, paths, reaper};
+use super::{ENGINE_FAILED, events, limits, network, paths, reaper};
 use crate::runtime::{self, Caller, CopyUp, Io, Launch, Root};
 
 /// What became of a start.
@@ -41,7 +41,10 @@ pub fn start(record: &Record, lock: Lock, attached: bool, size: Option<(u16, u16
     drop(child);
     let mut buffer = [0; CHUNK];
     match ours.receive(&mut buffer)? {
-        Packet::Body(Kind::Started, _) => Ok(Started::Running(ours)),
+        Packet::Body(Kind::Started, _) => {
+            events::of_container(record, "start", &[]);
+            Ok(Started::Running(ours))
+        }
         Packet::Body(Kind::Failed, _) => Ok(Started::Failed(number(&buffer).unwrap_or(ENGINE_FAILED))),
         _ => bail!("the container's monitor ended before the start (killed, or out of memory?)"),
     }

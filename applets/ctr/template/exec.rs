@@ -9,8 +9,9 @@ use super::parse::{Base, Command, Node, Operand, Pipeline};
 use super::{Error, Mode};
 
 /// Fields whose value is a map rather than a struct in Docker's types: a key that is not there is no mistake.
-const MAPS: [&str; 14] = [
+const MAPS: [&str; 15] = [
     "Annotations",
+    "Attributes",
     "DriverOpts",
     "ExposedPorts",
     "GenericResources",
