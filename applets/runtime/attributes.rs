@@ -152,8 +152,31 @@ fn label(process: &Process) -> Result<Option<(&'static str, String)>, Error> {
     }
 }
 
-/// A list of CPUs (`process.execCPUAffinity`), such as `0-3,7`.
-pub(super) fn cpu_list(what: &str, text: &str) -> Result<CpuSet, Error> {
+/// `process.execCPUAffinity`: the CPUs of a further process, before it is in the container's cgroup and then.
+#[derive(Default)]
+pub(super) struct Affinity {
+    pub initial: Option<CpuSet>,
+    last: Option<CpuSet>,
+}
+
+impl Affinity {
+    pub(super) fn plan(process: &Process) -> Result<Self, Error> {
+        let Some(wanted) = process.exec_cpu_affinity() else { return Ok(Self::default()) };
+        let list = |text: &Option<String>, which: &str| {
+            let text = text.as_ref().filter(|text| !text.is_empty());
+            text.map(|text| cpu_list(&format!("process.execCPUAffinity.{which}"), text)).transpose()
+        };
+        Ok(Self { initial: list(wanted.initial(), "initial")?, last: list(wanted.cpu_affinity_final(), "final")? })
+    }
+
+    pub(super) fn apply_last(&self) -> Step {
+        let words = || "use the CPUs of process.execCPUAffinity.final".into();
+        self.last.as_ref().map_or(Ok(()), |cpus| sched_setaffinity(None, cpus).doing(words))
+    }
+}
+
+/// A list of CPUs such as `0-3,7`.
+fn cpu_list(what: &str, text: &str) -> Result<CpuSet, Error> {
     let bad = || Error::spec(what, format!("{text:?} is no list of CPUs such as 0-3,7"));
     let mut set = CpuSet::new();
     for cpu in parse_list(text).ok_or_else(bad)? {

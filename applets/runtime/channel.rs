@@ -5,6 +5,8 @@
 //!
 //! With hooks in the caller's namespaces the child asks (`H`) before its root becomes `/`, and the parent answers `G` when they have run.
 //!
+//! A process in a user namespace waits for a first `G`: until its ids are mapped.
+//!
 //! With `D` instead of `G` the parent takes its leave, and the child waits at its gate (a listening socket) for anybody to connect
 //! and say `G`; it answers `S` (starting), and then that connection is what the parent's was.
 
@@ -12,6 +14,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use coracle_abi::clone::Child;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -75,6 +78,8 @@ pub(super) enum Heard {
     Ready(Option<OwnedFd>),
     /// The child waits for what the parent has to do.
     Asks,
+    /// From a midwife: the child.
+    Born(Child),
     /// The process at the gate has heard us.
     Starting,
     Failed(Error),
@@ -89,13 +94,22 @@ impl Channel {
     }
 
     pub(super) fn send_ready(&self, console: Option<&OwnedFd>) -> io::Result<()> {
+        self.send_with(b"R", console)
+    }
+
+    /// From a midwife.
+    pub(super) fn send_born(&self, child: &Child) -> io::Result<()> {
+        self.send_with(&[&b"B"[..], &child.pid.to_le_bytes()].concat(), Some(&child.pidfd))
+    }
+
+    fn send_with(&self, message: &[u8], fd: Option<&OwnedFd>) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let fds = console.map(|fd| [fd.as_fd()]);
+        let fds = fd.map(|fd| [fd.as_fd()]);
         if let Some(fds) = &fds {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
         }
-        sendmsg(&self.0, &[IoSlice::new(b"R")], &mut ancillary, SendFlags::NOSIGNAL)?;
+        sendmsg(&self.0, &[IoSlice::new(message)], &mut ancillary, SendFlags::NOSIGNAL)?;
         Ok(())
     }
 
@@ -183,16 +197,19 @@ impl Channel {
                 Err(errno) => return Err(errno.into()),
             }
         };
-        let console = ancillary.drain().find_map(|message| match message {
+        let fd = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        Ok(match &buffer[..length] {
-            [] => Heard::Ended,
-            [b'R'] => Heard::Ready(console),
-            [b'S'] => Heard::Starting,
-            [b'H'] => Heard::Asks,
-            message => Heard::Failed(failed(message, program)),
+        Ok(match (&buffer[..length], fd) {
+            ([], _) => Heard::Ended,
+            ([b'R'], console) => Heard::Ready(console),
+            ([b'B', a, b, c, d], Some(pidfd)) => {
+                Heard::Born(Child { pid: u32::from_le_bytes([*a, *b, *c, *d]), pidfd })
+            }
+            ([b'S'], _) => Heard::Starting,
+            ([b'H'], _) => Heard::Asks,
+            (message, _) => Heard::Failed(failed(message, program)),
         })
     }
 }

@@ -56,9 +56,14 @@ fn copy(volume: &OwnedFd, source: &OwnedFd) -> io::Result<()> {
         // Something was written into it before: it keeps what it has.
         return Ok(unlinkat(volume, "fill.part", AtFlags::REMOVEDIR)?);
     }
-    Copy { top: part.as_fd(), links: HashMap::new() }.directory(source.as_fd(), part.as_fd(), Path::new(""))?;
+    copy_tree(source, &part)?;
     syncfs(&part)?;
     Ok(renameat(volume, "fill.part", volume, "fill")?)
+}
+
+/// Copy what a directory holds, and its owner, mode and times, into an empty one.
+pub(super) fn copy_tree(source: &OwnedFd, target: &OwnedFd) -> io::Result<()> {
+    Copy { top: target.as_fd(), links: HashMap::new() }.directory(source.as_fd(), target.as_fd(), Path::new(""))
 }
 
 /// From `fill` to `_data`.

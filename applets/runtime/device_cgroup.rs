@@ -69,10 +69,11 @@ pub(super) struct DeviceRules {
 
 impl DeviceRules {
     /// Understand the rules; a specification without any denies as much as one with an empty list.
-    pub(super) fn plan(linux: &Linux, process: &Process) -> Result<Self, Error> {
+    /// With other users than the caller's no process can make a node of a device.
+    pub(super) fn plan(linux: &Linux, process: &Process, has_users: bool) -> Result<Self, Error> {
         let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         let rules = rules.iter().map(rule).collect::<Result<_, _>>()?;
-        Ok(Self { rules, makes_nodes: makes_nodes(process) })
+        Ok(Self { rules, makes_nodes: !has_users && makes_nodes(process) })
     }
 
     /// Put the processes of a cgroup under the rules. Where that cannot be done, only rules that hold without are accepted.

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, chownat, fstat, major, makedev, minor, mknodat, openat, symlinkat};
+use rustix::fs::{
+    CWD, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, major, makedev, minor, mknodat, openat, symlinkat,
+};
 use rustix::io::Errno;
 
 use super::Error;
 use super::channel::{Doing, Step};
-use super::rootfs::{Links, Rootfs, Target, is_clean};
+use super::rootfs::{Links, Rootfs, Target, attach, clone_mount, is_clean};
 
 /// Name, major, minor. All character devices, mode 0666.
 const DEFAULT: [(&str, u32, u32); 6] =
@@ -43,9 +45,14 @@ pub(super) fn check(devices: &[LinuxDevice]) -> Result<(), Error> {
 }
 
 /// Make the default devices and links, and those of the specification.
-pub(super) fn make(rootfs: &Rootfs, devices: &[LinuxDevice]) -> Step {
+/// `bind`: show the host's instead, as in a user namespace nobody makes nodes.
+pub(super) fn make(rootfs: &Rootfs, devices: &[LinuxDevice], bind: bool) -> Step {
     let dev = rootfs.target(Path::new("/dev"), Target::Directory, Links::Refuse)?;
     for (name, major, minor) in DEFAULT {
+        if bind {
+            show(rootfs, &Path::new("/dev").join(name), FileType::CharacterDevice, (major, minor))?;
+            continue;
+        }
         node(&dev, name, FileType::CharacterDevice, 0o666, (major, minor)).doing(|| format!("make /dev/{name}"))?;
     }
     for (name, leads_to) in LINKS {
@@ -54,14 +61,17 @@ pub(super) fn make(rootfs: &Rootfs, devices: &[LinuxDevice]) -> Step {
             made => made.doing(|| format!("make the link /dev/{name}"))?,
         }
     }
-    devices.iter().try_for_each(|device| make_one(rootfs, device))
+    devices.iter().try_for_each(|device| make_one(rootfs, device, bind))
 }
 
-fn make_one(rootfs: &Rootfs, device: &LinuxDevice) -> Step {
+fn make_one(rootfs: &Rootfs, device: &LinuxDevice, bind: bool) -> Step {
     let words = || format!("make the device {}", device.path().display());
     let (Some(kind), Some(numbers)) = (file_type(device.typ()), numbers(device)) else {
         return Err(Errno::INVAL).doing(words);
     };
+    if bind && kind != FileType::Fifo {
+        return show(rootfs, device.path(), kind, numbers);
+    }
     let parent = device.path().parent().unwrap_or(Path::new("/"));
     let name = device.path().file_name().unwrap_or_default();
     let parent = rootfs.target(parent, Target::Directory, Links::Refuse)?;
@@ -74,16 +84,33 @@ fn make_one(rootfs: &Rootfs, device: &LinuxDevice) -> Step {
     Ok(())
 }
 
+/// Mount a device of the host, which must have it by the same name.
+fn show(rootfs: &Rootfs, path: &Path, kind: FileType, number: (u32, u32)) -> Step {
+    let words = || format!("show the host's {}", path.display());
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let device = openat(CWD, path, flags, Mode::empty()).doing(words)?;
+    if !is_device(&device, kind, number).doing(words)? {
+        return Err(Errno::NODEV).doing(words);
+    }
+    let target = rootfs.target(path, Target::File, Links::Refuse)?;
+    if is_device(&target, kind, number).doing(words)? {
+        return Ok(());
+    }
+    attach(clone_mount(device.as_fd(), false).doing(words)?.as_fd(), target.as_fd()).doing(words)
+}
+
+fn is_device(file: &OwnedFd, kind: FileType, number: (u32, u32)) -> Result<bool, Errno> {
+    let stat = fstat(file)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == kind && (major(stat.st_rdev), minor(stat.st_rdev)) == number)
+}
+
 /// Make a node; one that is there must be the very device. The umask is 0 during set-up.
 fn node(parent: &OwnedFd, name: impl AsRef<Path>, kind: FileType, mode: u32, number: (u32, u32)) -> Result<(), Errno> {
     let name = name.as_ref();
     match mknodat(parent, name, kind, Mode::from_raw_mode(mode), makedev(number.0, number.1)) {
         Err(Errno::EXIST) => {
             let found = openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-            let stat = fstat(found.as_fd())?;
-            let same =
-                FileType::from_raw_mode(stat.st_mode) == kind && (major(stat.st_rdev), minor(stat.st_rdev)) == number;
-            if same { Ok(()) } else { Err(Errno::EXIST) }
+            if is_device(&found, kind, number)? { Ok(()) } else { Err(Errno::EXIST) }
         }
         made => made,
     }

@@ -53,7 +53,7 @@ pub fn open_gate(dir: BorrowedFd<'_>, name: &str, program: &str) -> Result<(), E
     match channel.hear(program).map_err(doing)? {
         Heard::Ended => Ok(()),
         Heard::Failed(error) => Err(error),
-        Heard::Ready(_) | Heard::Starting | Heard::Asks => Err(Error::Vanished),
+        Heard::Ready(_) | Heard::Starting | Heard::Asks | Heard::Born(_) => Err(Error::Vanished),
     }
 }
 

@@ -3,63 +3,86 @@
 //! All that can be understood before there is a process is understood in the parent ([`Plan`]); the child then makes system calls,
 //! and says over its [`Channel`] which one failed.
 
-use coracle_abi::clone::spawn;
+use coracle_abi::clone::{Child, spawn, spawn_sibling};
 use coracle_abi::process::{block_signals, close_on_exec_from};
 use nix::sched::CloneFlags;
 use oci_spec::runtime::{Process, Spec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, WaitId, WaitIdOptions, waitid};
 
-use super::attributes::{OnCpus, cpu_list};
-use super::channel::{Channel, Doing, Step};
+use super::attributes::{Affinity, OnCpus};
+use super::channel::{Channel, Doing, Heard, Step};
 use super::device_cgroup::{DeviceRules, check_attached};
 use super::hooks::{self, HookPoint};
 use super::mounts::{MountPlan, propagation};
-use super::namespaces::{ChildrenInPidNamespace, Namespaces, enter_those_of};
+use super::namespaces::{ChildrenInPidNamespace, Namespaces, OfContainer, UserNamespace};
 use super::payload::{Payload, Stage, session};
 use super::process::Questions;
 use super::procfs::{PrivateProc, serves, sysctls};
 use super::rootfs::{Links, Rootfs, Target, is_clean};
+use super::userns::become_root_if_there_is_one;
 use super::{Created, Error, Exec, Launch, copy_up, devices, masks};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
 
 pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
-    let plan = Plan::new(launch)?;
+    let mut plan = Plan::new(launch)?;
+    plan.mounts.iter_mut().try_for_each(MountPlan::map_ids)?;
     plan.device_rules.attach(launch.cgroup)?;
-    let pid = plan.namespaces.pid()?;
-    let mut created = start(plan.namespaces.born, launch.cgroup, &plan.payload, |channel| plan.run(launch, channel))?;
+    let namespaces = &plan.namespaces;
+    let pid = namespaces.pid()?;
+    let enter = || namespaces.enter_as_midwife();
+    let birth = Birth {
+        namespaces: namespaces.born,
+        cgroup: launch.cgroup,
+        midwife: namespaces.needs_midwife().then_some(&enter as &dyn Fn() -> Step),
+    };
+    let mut created = start(&birth, &plan.payload, |channel| plan.run(launch, channel))?;
     drop(pid);
     if let (true, Some(identity)) = (plan.asks_parent, launch.caller.identity) {
         created.set_questions(Questions::new(launch.spec, identity));
+    }
+    if namespaces.has_users() {
+        if let UserNamespace::New(maps) = &namespaces.user {
+            maps.install(created.pid())?;
+        }
+        plan.payload.privilege(created.pid())?;
+        created.send_go()?;
     }
     Ok(created)
 }
 
 pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     let linux = exec.spec.linux().as_ref();
-    let payload = Payload::new(exec.process, linux)?;
-    check_attached(exec.cgroup, exec.process)?;
-    let affinity = exec.process.exec_cpu_affinity().as_ref();
-    let list = |text: Option<&String>, which: &str| {
-        let text = text.filter(|text| !text.is_empty());
-        text.map(|text| cpu_list(&format!("process.execCPUAffinity.{which}"), text)).transpose()
-    };
-    let initial = list(affinity.and_then(|cpus| cpus.initial().as_ref()), "initial")?;
-    let last = list(affinity.and_then(|cpus| cpus.cpu_affinity_final().as_ref()), "final")?;
-    let pid = ChildrenInPidNamespace::of(exec.target)?;
-    let on_cpus = initial.as_ref().map(OnCpus::new).transpose()?;
-    let created = start(0, exec.cgroup, &payload, |channel| {
-        if let Some(cpus) = &last {
-            let words = || "use the CPUs of process.execCPUAffinity.final".into();
-            rustix::thread::sched_setaffinity(None, cpus).doing(words)?;
+    let namespaces = OfContainer::plan(linux);
+    let has_users = namespaces.has_users();
+    let payload = Payload::new(exec.process, linux, has_users)?;
+    if !has_users {
+        check_attached(exec.cgroup, exec.process)?;
+    }
+    let affinity = Affinity::plan(exec.process)?;
+    // In a user namespace a midwife is born and not the child: it needs no privilege out here.
+    let pid = if has_users { None } else { Some(ChildrenInPidNamespace::of(exec.target)?) };
+    let enter = || namespaces.enter_as_midwife(exec.target);
+    let birth = Birth { namespaces: 0, cgroup: exec.cgroup, midwife: has_users.then_some(&enter as &dyn Fn() -> Step) };
+    let on_cpus = affinity.initial.as_ref().map(OnCpus::new).transpose()?;
+    let created = start(&birth, &payload, |channel| {
+        if has_users {
+            wait_for_ids(channel)?;
+        } else {
+            namespaces.enter(exec.target)?;
         }
-        enter_those_of(exec.target)?;
+        hide()?;
+        affinity.apply_last()?;
         rustix::process::umask(Mode::empty());
         session(&exec.caller)?;
         let rootfs = Rootfs::current()?;
-        if let Some(value) = exec.process.oom_score_adj() {
+        if has_users {
+            become_root_if_there_is_one()?;
+        } else if let Some(value) = exec.process.oom_score_adj() {
             PrivateProc::new()?.set_oom_score_adj(value)?;
         }
         let terminal = payload.terminal(exec.io, &rootfs)?;
@@ -69,33 +92,87 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
         let cwd = cwd.doing(|| format!("enter {} in the container", exec.process.cwd().display()))?;
         let Exec { io, caller, .. } = exec;
         payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: None })
-    });
+    })?;
     drop((pid, on_cpus));
-    created
+    if has_users {
+        payload.privilege(created.pid())?;
+        created.send_go()?;
+    }
+    Ok(created)
+}
+
+/// In the child: processes that share a PID or user namespace with this one must not look into it (/proc/PID/fd, ptrace(2)) while
+/// it has descriptors of the host. Executing the program ends that.
+fn hide() -> Step {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .doing(|| "hide the set-up from other processes".into())
+}
+
+/// In a child whose users are not the caller's: wait until its ids are mapped, and it has what only the caller can give.
+fn wait_for_ids(channel: &mut Channel) -> Step {
+    if channel.wait_go(None) { Ok(()) } else { Err(Errno::CANCELED).doing(|| "go on without a parent".into()) }
+}
+
+/// How a child comes into being.
+struct Birth<'a> {
+    /// `CLONE_NEW*` that it is born with.
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'a>>,
+    /// What another process does before it forks the child, so that it is born in namespaces that this process stays out of.
+    midwife: Option<&'a dyn Fn() -> Step>,
 }
 
 /// Fork, with the channel of parent and child between them.
-fn start(
-    namespaces: u64,
-    cgroup: Option<rustix::fd::BorrowedFd<'_>>,
-    payload: &Payload,
-    child: impl FnOnce(&mut Channel) -> Step,
-) -> Result<Created, Error> {
+fn start(birth: &Birth<'_>, payload: &Payload, child: impl FnOnce(&mut Channel) -> Step) -> Result<Created, Error> {
     let (ours, mut theirs) = Channel::pair().map_err(|source| Error::setup("make a socket pair", source))?;
     // No handler of the caller's may run in the child.
     let blocked = block_signals();
-    let spawned = spawn(namespaces, cgroup, || {
+    let run = || {
         if let Err(failure) = child(&mut theirs) {
             theirs.send_failure(&failure);
         }
         FAILED
-    });
+    };
+    let spawned = match birth.midwife {
+        None => spawn(birth.namespaces, birth.cgroup, run).map_err(cannot_clone),
+        Some(enter) => start_by_midwife(birth, enter, run),
+    };
     drop(blocked);
-    let spawned = spawned.map_err(|source| match source.raw_os_error() {
+    Ok(Created::new(spawned?, ours, payload.program.clone()))
+}
+
+fn cannot_clone(source: std::io::Error) -> Error {
+    match source.raw_os_error() {
         Some(libc::EDEADLK) => Error::setup("fork a process with threads", source),
         _ => Error::setup("clone a process into its namespaces and cgroup", source),
-    })?;
-    Ok(Created::new(spawned, ours, payload.program.clone()))
+    }
+}
+
+/// Have a process that enters namespaces fork the child as our own.
+fn start_by_midwife(birth: &Birth<'_>, enter: &dyn Fn() -> Step, run: impl FnOnce() -> i32) -> Result<Child, Error> {
+    let (ours, theirs) = Channel::pair().map_err(|source| Error::setup("make a socket pair", source))?;
+    let midwife = spawn(0, None, || {
+        let words = || "clone a process into its namespaces and cgroup".into();
+        let made = enter()
+            .and_then(|()| spawn_sibling(birth.namespaces, birth.cgroup, run).doing(words))
+            .and_then(|child| theirs.send_born(&child).doing(words));
+        made.map_or_else(
+            |failure| {
+                theirs.send_failure(&failure);
+                FAILED
+            },
+            |()| 0,
+        )
+    });
+    let midwife = midwife.map_err(cannot_clone)?;
+    drop(theirs);
+    let heard = ours.hear("");
+    while let Err(Errno::INTR) = waitid(WaitId::PidFd(midwife.pidfd.as_fd()), WaitIdOptions::EXITED) {}
+    match heard.map_err(|source| Error::setup("hear of the container's first process", source))? {
+        Heard::Born(child) => Ok(child),
+        Heard::Failed(error) => Err(error),
+        _ => Err(Error::Vanished),
+    }
 }
 
 /// A container, understood.
@@ -131,11 +208,16 @@ impl Plan {
         if !is_clean(process.cwd()) {
             return Err(Error::spec("process.cwd", "a working directory is an absolute path without \"..\""));
         }
+        let bundle = launch.caller.identity.map(|identity| identity.bundle);
+        let maps = match &namespaces.user {
+            UserNamespace::New(maps) => Some(maps),
+            _ => None,
+        };
         Ok(Self {
             proc: mounts.iter().position(serves),
-            mounts: mounts.iter().map(MountPlan::new).collect::<Result<_, _>>()?,
-            payload: Payload::new(process, Some(linux))?,
-            device_rules: DeviceRules::plan(linux, process)?,
+            mounts: mounts.iter().map(|mount| MountPlan::new(mount, bundle, maps)).collect::<Result<_, _>>()?,
+            payload: Payload::new(process, Some(linux), namespaces.has_users())?,
+            device_rules: DeviceRules::plan(linux, process, namespaces.has_users())?,
             namespaces,
             sysctls,
             asks_parent: hooks::has_hooks(spec, &[HookPoint::Prestart, HookPoint::CreateRuntime]),
@@ -147,7 +229,12 @@ impl Plan {
         let (Some(linux), Some(process)) = (launch.spec.linux(), launch.spec.process()) else {
             return Err(Errno::INVAL).doing(|| "read the specification".into());
         };
+        let has_users = self.namespaces.has_users();
+        if has_users {
+            wait_for_ids(channel)?;
+        }
         self.namespaces.enter()?;
+        hide()?;
         rustix::process::umask(Mode::empty());
         session(&launch.caller)?;
         if let Some(name) = launch.spec.hostname() {
@@ -157,10 +244,13 @@ impl Plan {
             rustix::system::setdomainname(name.as_bytes()).doing(|| format!("set the domain name {name:?}"))?;
         }
         let mut masks = masks::Masks::new()?;
+        // As long as this process is the caller's user it finds what is the caller's.
         let rootfs = Rootfs::attach(&launch.root)?;
+        let trees = self.mounts.iter().map(|plan| plan.early(has_users)).collect::<Step<Vec<_>>>()?;
+        self.namespaces.become_first_user()?;
         launch.copy_up.iter().try_for_each(|volume| copy_up::fill(&rootfs, volume))?;
-        self.mount(&rootfs, process)?;
-        devices::make(&rootfs, linux.devices().as_deref().unwrap_or_default())?;
+        self.mount(&rootfs, process, trees)?;
+        devices::make(&rootfs, linux.devices().as_deref().unwrap_or_default(), has_users)?;
         let terminal = self.payload.terminal(launch.io, &rootfs)?;
         if let Some(terminal) = &terminal {
             terminal.bind_console(&rootfs)?;
@@ -189,19 +279,19 @@ impl Plan {
         self.payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: Some(launch.spec) })
     }
 
-    fn mount(&self, rootfs: &Rootfs, process: &Process) -> Step {
+    fn mount(&self, rootfs: &Rootfs, process: &Process, trees: Vec<Option<OwnedFd>>) -> Step {
         let own = self.proc.and_then(|index| self.mounts.get(index));
         let proc = match own {
             Some(plan) => PrivateProc::from_detached(plan.detached()?),
             None => PrivateProc::new()?,
         };
         self.sysctls.iter().try_for_each(|(path, value)| proc.write(path, value))?;
-        if let Some(value) = process.oom_score_adj() {
+        if let (Some(value), false) = (process.oom_score_adj(), self.namespaces.has_users()) {
             proc.set_oom_score_adj(value)?;
         }
         let mut detached = own.map(|_| proc.into_mount());
-        for (index, plan) in self.mounts.iter().enumerate() {
-            let made = if self.proc == Some(index) { detached.take() } else { None };
+        for (index, (plan, tree)) in std::iter::zip(&self.mounts, trees).enumerate() {
+            let made = if self.proc == Some(index) { detached.take() } else { tree };
             plan.mount(rootfs, made)?;
         }
         Ok(())
@@ -212,8 +302,6 @@ impl Plan {
 pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
     let linux = spec.linux().as_ref();
     let wanted = [
-        ("linux.uidMappings", linux.is_some_and(|linux| linux.uid_mappings().is_some())),
-        ("linux.gidMappings", linux.is_some_and(|linux| linux.gid_mappings().is_some())),
         ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),
         ("linux.memoryPolicy", linux.is_some_and(|linux| linux.memory_policy().is_some())),
         (

@@ -57,6 +57,7 @@ mod seal;
 mod seccomp;
 mod terminal;
 mod user;
+mod userns;
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};

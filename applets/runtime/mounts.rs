@@ -1,22 +1,28 @@
 //! The mounts of a specification (runtime-spec config.md and config-linux.md, "mounts").
 
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use coracle_abi::mount::{Propagation, attr, mount_setattr};
+use coracle_abi::mount::{Propagation, attr, mount_setattr, set_id_map};
 use oci_spec::runtime::Mount;
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, open_tree,
 };
 
-use super::Error;
 use super::channel::{Doing, Step};
-use super::rootfs::{Links, Rootfs, Target, attach, is_clean};
+use super::rootfs::{FSCONFIG_LIMIT, Links, Rootfs, Target, attach, is_clean};
+use super::userns::IdMaps;
+use super::{Error, copy_up};
+
+/// linux/mount.h; rustix lacks it.
+const MS_NOSYMFOLLOW: u32 = 256;
 
 /// A mount, its options understood.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct MountPlan {
     pub destination: PathBuf,
     source: PathBuf,
@@ -28,12 +34,31 @@ pub(super) struct MountPlan {
     propagation: Option<(Propagation, bool)>,
     /// Options of the file system itself.
     data: Vec<(String, Option<String>)>,
+    /// Whether a tmpfs begins with what it covers.
+    copy_up: bool,
+    id_map: Option<IdMap>,
+    /// The mount with its ids mapped, which only the parent can make.
+    mapped: Option<OwnedFd>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
-    Bind { recursive: bool },
+    Bind {
+        recursive: bool,
+    },
     FileSystem(String),
+    /// Other options for what is mounted there.
+    Remount {
+        bind: bool,
+    },
+}
+
+/// The mapping of ids between a file system and what a mount shows.
+#[derive(Debug, PartialEq, Eq)]
+struct IdMap {
+    maps: IdMaps,
+    /// For the mounts below as well.
+    recursive: bool,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,65 +92,95 @@ const ATTRIBUTES: [(&str, u64, bool); 18] = [
 /// Access time modes are values of one field, which is cleared before one is set.
 const ATIME_OPTIONS: [&str; 6] = ["noatime", "strictatime", "relatime", "atime", "norelatime", "nostrictatime"];
 
-/// Options without effect on what is mounted here.
-const NEUTRAL: [&str; 6] = ["defaults", "async", "silent", "loud", "nomand", "newinstance"];
+/// Options without effect on what is mounted here: they name the default, or what a console shows.
+const NEUTRAL: [&str; 8] = ["defaults", "async", "silent", "loud", "nomand", "newinstance", "noiversion", "nolazytime"];
 
-/// Options that a mount of this runtime cannot honour.
-const REFUSED: [&str; 6] = ["remount", "tmpcopyup", "idmap", "ridmap", "mand", "copy-symlink"];
+/// Options that a mount of this runtime cannot honour, and why.
+const REFUSED: [(&str, &str); 2] =
+    [("mand", "Linux has no mandatory locks"), ("copy-symlink", "the specification does not define it")];
 
 impl MountPlan {
-    /// Understand one mount.
-    pub(super) fn new(mount: &Mount) -> Result<Self, Error> {
+    /// Understand one mount. `bundle`: where a relative source begins. `container`: the mapping of the container's users.
+    pub(super) fn new(mount: &Mount, bundle: Option<&Path>, container: Option<&IdMaps>) -> Result<Self, Error> {
         let destination = mount.destination().clone();
         let what = || format!("mounts: {}", destination.display());
         if !is_clean(&destination) {
             return Err(Error::spec(what(), "a destination is an absolute path without \"..\""));
         }
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(Error::spec(what(), "id-mapped mounts are not supported"));
-        }
-        let typ = mount.typ().as_deref().unwrap_or("none");
+        let typ = mount.typ().as_deref().filter(|typ| !typ.is_empty()).unwrap_or("none");
         let kind = match typ {
             "bind" | "none" => Kind::Bind { recursive: false },
             "cgroup" | "cgroup2" => Kind::FileSystem("cgroup2".into()),
             other => Kind::FileSystem(other.into()),
         };
-        let source = mount.source().clone().unwrap_or_else(|| typ.into());
         let mut plan = Self {
             destination: destination.clone(),
-            source,
+            source: mount.source().clone().unwrap_or_else(|| typ.into()),
             kind,
             attributes: Attributes::default(),
             recursive: Attributes::default(),
             propagation: None,
             data: Vec::new(),
+            copy_up: false,
+            id_map: None,
+            mapped: None,
         };
+        let mut id_map = None;
         for option in mount.options().iter().flatten() {
-            plan.add(option).map_err(|why| Error::spec(what(), why))?;
-        }
-        match &plan.kind {
-            Kind::Bind { .. } if hides_proc(&plan.destination) => {
-                Err(Error::spec(what(), "nothing of the host is mounted over the container's procfs"))
+            match option.as_str() {
+                "idmap" => id_map = Some(false),
+                "ridmap" => id_map = Some(true),
+                _ => plan.add(option).map_err(|why| Error::spec(what(), why))?,
             }
-            Kind::Bind { .. } if mount.source().is_none() => Err(Error::spec(what(), "a bind mount needs a source")),
-            Kind::Bind { .. } if !plan.data.is_empty() => {
-                Err(Error::spec(what(), format!("{:?} is no option of a bind mount", plan.data[0].0)))
-            }
-            _ => Ok(plan),
         }
+        plan.id_map = plan_id_map(mount, id_map, container)?;
+        if let (Kind::Bind { .. }, Some(bundle)) = (&plan.kind, bundle) {
+            // An absolute one stays what it is.
+            plan.source = bundle.join(&plan.source);
+        }
+        plan.check(mount.source().is_some()).map_err(|why| Error::spec(what(), why))?;
+        Ok(plan)
+    }
+
+    fn check(&self, has_source: bool) -> Result<(), String> {
+        let is_bind = matches!(self.kind, Kind::Bind { .. });
+        let is_proc = matches!(&self.kind, Kind::FileSystem(name) if name == "proc");
+        let is_over_proc = self.destination == Path::new("/proc");
+        if hides_proc(&self.destination) && !(is_over_proc && (is_proc || is_bind && is_procfs(&self.source))) {
+            return Err("nothing else is mounted over the container's procfs".into());
+        }
+        if is_bind && !has_source {
+            return Err("a bind mount needs a source".into());
+        }
+        if let (true, Some((name, _))) = (is_bind, self.data.first()) {
+            return Err(format!("{name:?} is no option of a bind mount"));
+        }
+        if self.copy_up && !matches!(&self.kind, Kind::FileSystem(name) if name == "tmpfs") {
+            return Err("tmpcopyup is for a tmpfs".into());
+        }
+        if self.id_map.is_some() && !is_bind {
+            return Err("only bind mounts are mapped to other ids".into());
+        }
+        Ok(())
     }
 
     fn add(&mut self, option: &str) -> Result<(), String> {
+        let is_recursive = matches!(self.kind, Kind::Bind { recursive: true });
         match option {
-            "bind" => self.kind = Kind::Bind { recursive: matches!(self.kind, Kind::Bind { recursive: true }) },
+            "bind" if matches!(self.kind, Kind::Remount { .. }) => self.kind = Kind::Remount { bind: true },
+            "bind" => self.kind = Kind::Bind { recursive: is_recursive },
             "rbind" => self.kind = Kind::Bind { recursive: true },
-            _ if NEUTRAL.contains(&option) => {}
-            _ if REFUSED.contains(&option) => return Err(format!("the option {option:?} is not supported")),
+            "remount" => self.kind = Kind::Remount { bind: matches!(self.kind, Kind::Bind { .. }) },
+            "tmpcopyup" => self.copy_up = true,
             _ => {
+                if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == option) {
+                    return Err(format!("the option {option:?} is not supported: {why}"));
+                }
                 if let Some(propagation) = propagation(option) {
                     self.propagation = Some(propagation);
                 } else if !self.attributes.add(option)
                     && !option.strip_prefix('r').is_some_and(|plain| self.recursive.add(plain))
+                    && !NEUTRAL.contains(&option)
                 {
                     let (key, value) = option.split_once('=').map_or((option, None), |(key, value)| (key, Some(value)));
                     self.data.push((key.into(), value.map(str::to_owned)));
@@ -140,13 +195,42 @@ impl MountPlan {
         !self.data.is_empty()
     }
 
-    /// Mount it below the root. `proc`, when made, may be kept from before (see [`super::procfs`]).
-    pub(super) fn mount(&self, rootfs: &Rootfs, proc: Option<OwnedFd>) -> Step {
+    /// In the parent: make the mount whose ids are mapped.
+    pub(super) fn map_ids(&mut self) -> Result<(), Error> {
+        let (Some(map), Kind::Bind { recursive }) = (&self.id_map, &self.kind) else { return Ok(()) };
+        let doing = |source| Error::setup(format!("map the ids of {}", self.source.display()), source);
+        let users = map.maps.carrier()?;
+        let tree = self.tree(*recursive).map_err(|errno| doing(errno.into()))?;
+        set_id_map(tree.as_fd(), users.as_fd(), map.recursive).map_err(doing)?;
+        self.set_attributes(&tree).map_err(doing)?;
+        self.mapped = Some(tree);
+        Ok(())
+    }
+
+    /// The mount as far as it must be made before the child has become a user of its own user namespace.
+    pub(super) fn early(&self, has_users: bool) -> Step<Option<OwnedFd>> {
+        let words = || format!("open {} to mount it on {}", self.source.display(), self.destination.display());
+        match (&self.mapped, &self.kind) {
+            (Some(tree), _) => tree.try_clone().map(Some).doing(words),
+            (None, Kind::Bind { recursive }) if has_users => self.bind(*recursive).map(Some).doing(words),
+            _ => Ok(None),
+        }
+    }
+
+    /// Mount it below the root. `made`: what was made of it before.
+    pub(super) fn mount(&self, rootfs: &Rootfs, made: Option<OwnedFd>) -> Step {
         let words = || format!("mount {} on {}", self.source.display(), self.destination.display());
-        let mount = match (&self.kind, proc) {
-            (Kind::Bind { recursive }, _) => self.bind(*recursive).doing(words)?,
-            (Kind::FileSystem(_), Some(proc)) => proc,
-            (Kind::FileSystem(name), None) => self.file_system(name).doing(words)?,
+        let mount = match (&self.kind, made) {
+            (_, Some(made)) => made,
+            (Kind::Bind { recursive }, None) => self.bind(*recursive).doing(words)?,
+            (Kind::Remount { bind }, None) => return self.remount(rootfs, *bind),
+            (Kind::FileSystem(name), None) if self.data.iter().any(is_long) => return self.mount_long(name, rootfs),
+            (Kind::FileSystem(name), None) if name == "tmpfs" => self.tmpfs(rootfs)?,
+            (Kind::FileSystem(name), None) => match (self.file_system(name, None), host_path(name)) {
+                // Of a user namespace without the network or cgroup namespace that it would show.
+                (Err(Errno::PERM), Some(path)) => self.from_host(path).doing(words)?,
+                (mount, _) => mount.doing(words)?,
+            },
         };
         let target = rootfs.target(&self.destination, self.target(&mount).doing(words)?, self.links())?;
         attach(mount.as_fd(), target.as_fd()).doing(words)?;
@@ -160,18 +244,18 @@ impl MountPlan {
     pub(super) fn detached(&self) -> Step<OwnedFd> {
         let words = || format!("make the file system for {}", self.destination.display());
         match &self.kind {
-            Kind::FileSystem(name) => self.file_system(name).doing(words),
-            Kind::Bind { .. } => Err(rustix::io::Errno::INVAL).doing(words),
+            Kind::FileSystem(name) => self.file_system(name, None).doing(words),
+            Kind::Bind { .. } | Kind::Remount { .. } => Err(Errno::INVAL).doing(words),
         }
     }
 
-    fn target(&self, mount: &OwnedFd) -> Result<Target, rustix::io::Errno> {
+    fn target(&self, mount: &OwnedFd) -> Result<Target, Errno> {
         match self.kind {
-            Kind::FileSystem(_) => Ok(Target::Directory),
             Kind::Bind { .. } => match FileType::from_raw_mode(fstat(mount)?.st_mode) {
                 FileType::Directory => Ok(Target::Directory),
                 _ => Ok(Target::File),
             },
+            Kind::FileSystem(_) | Kind::Remount { .. } => Ok(Target::Directory),
         }
     }
 
@@ -188,35 +272,177 @@ impl MountPlan {
     }
 
     fn bind(&self, recursive: bool) -> Result<OwnedFd, std::io::Error> {
+        let tree = self.tree(recursive)?;
+        self.set_attributes(&tree)?;
+        Ok(tree)
+    }
+
+    /// A copy of the source's mount, and those below it.
+    fn tree(&self, recursive: bool) -> Result<OwnedFd, Errno> {
         let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-        let tree = open_tree(CWD, &self.source, flags)?;
+        open_tree(CWD, &self.source, flags)
+    }
+
+    fn set_attributes(&self, tree: &OwnedFd) -> std::io::Result<()> {
         let (propagation, deep) = self.propagation.unwrap_or((Propagation::Private, true));
         mount_setattr(tree.as_fd(), self.recursive.set, self.recursive.clear, deep.then_some(propagation), true)?;
         if self.attributes != Attributes::default() || !deep {
             let propagation = (!deep).then_some(propagation);
             mount_setattr(tree.as_fd(), self.attributes.set, self.attributes.clear, propagation, false)?;
         }
+        Ok(())
+    }
+
+    /// What the host has mounted there, with what is below it, read-only.
+    fn from_host(&self, path: &str) -> std::io::Result<OwnedFd> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+        let tree = open_tree(CWD, path, flags)?;
+        let set = attr::RDONLY | (self.attributes.set | self.recursive.set) & !attr::ATIME_FIELD;
+        mount_setattr(tree.as_fd(), set, 0, Some(Propagation::Private), true)?;
         Ok(tree)
     }
 
-    fn file_system(&self, name: &str) -> Result<OwnedFd, rustix::io::Errno> {
-        let context = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_set_string(&context, "source", &self.source)?;
-        for (key, value) in &self.data {
-            match value {
-                Some(value) => fsconfig_set_string(&context, key.as_str(), value.as_str())?,
-                None => fsconfig_set_flag(&context, key.as_str())?,
+    /// A tmpfs: where it covers a directory it takes on its mode, unless another is asked for, and with tmpcopyup its content.
+    fn tmpfs(&self, rootfs: &Rootfs) -> Step<OwnedFd> {
+        let words = || format!("mount a tmpfs on {}", self.destination.display());
+        let covered = match rootfs.open(&self.destination, OFlags::RDONLY | OFlags::DIRECTORY, self.links()) {
+            Ok(covered) => Some(covered),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno).doing(words),
+        };
+        let has_mode = self.data.iter().any(|(key, _)| key == "mode");
+        let mode = match &covered {
+            Some(covered) if !has_mode => Some(fstat(covered).doing(words)?.st_mode & 0o7777),
+            _ => None,
+        };
+        let mount = self.file_system("tmpfs", mode).doing(words)?;
+        if let (true, Some(covered)) = (self.copy_up, &covered) {
+            let top = openat(&mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            copy_up::copy_tree(covered, &top.doing(words)?)
+                .doing(|| format!("copy {} into the tmpfs over it", self.destination.display()))?;
+            if self.attributes.set & attr::RDONLY != 0 {
+                mount_setattr(mount.as_fd(), attr::RDONLY, 0, None, false).doing(words)?;
             }
         }
-        let set = self.attributes.set | self.recursive.set;
+        Ok(mount)
+    }
+
+    fn file_system(&self, name: &str, mode: Option<u32>) -> Result<OwnedFd, Errno> {
+        let context = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&context, "source", &self.source)?;
+        if let Some(mode) = mode {
+            fsconfig_set_string(&context, "mode", format!("{mode:o}"))?;
+        }
+        self.configure(&context)?;
+        let mut set = self.attributes.set | self.recursive.set;
         if set & attr::RDONLY != 0 && is_disk(name) {
             fsconfig_set_flag(&context, "ro")?;
+        }
+        if self.copy_up {
+            // Not before it is filled.
+            set &= !attr::RDONLY;
         }
         fsconfig_create(&context)?;
         let flags = MountAttrFlags::from_bits_retain(u32::try_from(set).unwrap_or_default());
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
     }
+
+    fn configure(&self, context: &OwnedFd) -> Result<(), Errno> {
+        self.data.iter().try_for_each(|(key, value)| match value {
+            Some(value) => fsconfig_set_string(context, key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(context, key.as_str()),
+        })
+    }
+
+    /// Change what is mounted at the destination: the mount, and without `bind` the file system too.
+    fn remount(&self, rootfs: &Rootfs, bind: bool) -> Step {
+        let words = || format!("remount {}", self.destination.display());
+        let target = rootfs.resolve(&self.destination, self.links()).doing(words)?;
+        let (own, all) = (&self.attributes, &self.recursive);
+        mount_setattr(target.as_fd(), own.set, own.clear, None, false).doing(words)?;
+        if *all != Attributes::default() || self.propagation.is_some_and(|(_, deep)| deep) {
+            let propagation = self.propagation.filter(|(_, deep)| *deep).map(|(propagation, _)| propagation);
+            mount_setattr(target.as_fd(), all.set, all.clear, propagation, true).doing(words)?;
+        }
+        if let Some((propagation, false)) = self.propagation {
+            mount_setattr(target.as_fd(), 0, 0, Some(propagation), false).doing(words)?;
+        }
+        if bind || self.data.is_empty() {
+            return Ok(());
+        }
+        let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+        let context = fspick(&target, "", flags).doing(words)?;
+        self.configure(&context).and_then(|()| fsconfig_reconfigure(&context)).doing(words)
+    }
+
+    /// By mount(2): fsconfig(2) takes values of at most 255 bytes, less than the layers of an overlay may need. The target is
+    /// named by its descriptor, in the host's procfs.
+    fn mount_long(&self, name: &str, rootfs: &Rootfs) -> Step {
+        let words = || format!("mount {} on {}", self.source.display(), self.destination.display());
+        let target = rootfs.target(&self.destination, Target::Directory, self.links())?;
+        let path = format!("/proc/self/fd/{}", target.as_raw_fd());
+        let options = self.data.iter().map(|(key, value)| match value {
+            Some(value) => format!("{key}={value}"),
+            None => key.clone(),
+        });
+        let data = CString::new(options.collect::<Vec<_>>().join(",")).map_err(|_| Errno::INVAL).doing(words)?;
+        let flags = mount_flags(self.attributes.set | self.recursive.set);
+        rustix::mount::mount(&self.source, path.as_str(), name, flags, data.as_c_str()).doing(words)?;
+        match self.propagation {
+            None => Ok(()),
+            Some((propagation, recursive)) => {
+                let mount = rootfs.resolve(&self.destination, self.links()).doing(words)?;
+                mount_setattr(mount.as_fd(), 0, 0, Some(propagation), recursive).doing(words)
+            }
+        }
+    }
+}
+
+/// The mapping that `idmap`, `ridmap` or the mount's own mappings ask for.
+fn plan_id_map(mount: &Mount, option: Option<bool>, container: Option<&IdMaps>) -> Result<Option<IdMap>, Error> {
+    let what = || format!("mounts: {}", mount.destination().display());
+    let own = match (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref()) {
+        (None | Some([]), None | Some([])) => None,
+        (Some(uid), Some(gid)) => Some(IdMaps::plan(&what(), uid, gid)?),
+        _ => return Err(Error::spec(what(), "uidMappings and gidMappings go together")),
+    };
+    match (own, option, container) {
+        (None, None, _) => Ok(None),
+        (Some(maps), recursive, _) => Ok(Some(IdMap { maps, recursive: recursive.unwrap_or(false) })),
+        (None, Some(recursive), Some(maps)) => Ok(Some(IdMap { maps: maps.clone(), recursive })),
+        (None, Some(_), None) => {
+            Err(Error::spec(what(), "idmap needs uidMappings and gidMappings, or a new user namespace with them"))
+        }
+    }
+}
+
+/// Where the host has what a user namespace may not mount.
+fn host_path(name: &str) -> Option<&'static str> {
+    match name {
+        "sysfs" => Some("/sys"),
+        "cgroup2" => Some("/sys/fs/cgroup"),
+        _ => None,
+    }
+}
+
+fn is_long((key, value): &(String, Option<String>)) -> bool {
+    key.len() > FSCONFIG_LIMIT || value.as_ref().is_some_and(|value| value.len() > FSCONFIG_LIMIT)
+}
+
+/// `MOUNT_ATTR_*` as flags of mount(2).
+fn mount_flags(set: u64) -> MountFlags {
+    let all = [
+        (attr::RDONLY, MountFlags::RDONLY),
+        (attr::NOSUID, MountFlags::NOSUID),
+        (attr::NODEV, MountFlags::NODEV),
+        (attr::NOEXEC, MountFlags::NOEXEC),
+        (attr::NOATIME, MountFlags::NOATIME),
+        (attr::STRICTATIME, MountFlags::STRICTATIME),
+        (attr::NODIRATIME, MountFlags::NODIRATIME),
+        (attr::NOSYMFOLLOW, MountFlags::from_bits_retain(MS_NOSYMFOLLOW)),
+    ];
+    all.into_iter().filter(|(bit, _)| set & bit != 0).fold(MountFlags::empty(), |flags, (_, flag)| flags | flag)
 }
 
 impl Attributes {
@@ -240,9 +466,30 @@ impl Attributes {
     }
 }
 
-/// Whether a bind mount would stand for a part of procfs that matters (CVE-2019-16884). The files that lxcfs offers do not.
+/// Whether a path is the root of a procfs.
+fn is_procfs(path: &Path) -> bool {
+    /// `PROC_SUPER_MAGIC`, linux/magic.h.
+    const MAGIC: u64 = 0x9fa0;
+    /// `PROC_ROOT_INO` of fs/proc.
+    const ROOT: u64 = 1;
+    let found = rustix::fs::statfs(path).is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|magic| magic == MAGIC));
+    found && rustix::fs::stat(path).is_ok_and(|stat| stat.st_ino == ROOT)
+}
+
+/// Whether a mount would stand for a part of procfs that matters (CVE-2019-16884). The files that lxcfs offers do not.
 fn hides_proc(destination: &Path) -> bool {
-    const HARMLESS: [&str; 8] = ["cpuinfo", "diskstats", "loadavg", "meminfo", "slabinfo", "stat", "swaps", "uptime"];
+    const HARMLESS: [&str; 10] = [
+        "cpuinfo",
+        "diskstats",
+        "loadavg",
+        "meminfo",
+        "slabinfo",
+        "stat",
+        "swaps",
+        "sys/crypto/fips_enabled",
+        "sys/kernel/ns_last_pid",
+        "uptime",
+    ];
     match destination.strip_prefix("/proc") {
         Ok(rest) => !HARMLESS.iter().any(|name| rest == Path::new(name)),
         Err(_) => false,
@@ -282,7 +529,7 @@ mod tests {
             .set_typ(Some(typ.into()))
             .set_source(Some("/src".into()))
             .set_options(Some(options.iter().map(|&option| option.into()).collect()));
-        MountPlan::new(&mount)
+        MountPlan::new(&mount, None, None)
     }
 
     #[test]
@@ -302,12 +549,13 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused() {
         assert!(plan("bind", &["size=1m"]).is_err());
-        assert!(plan("tmpfs", &["tmpcopyup"]).is_err());
+        assert!(plan("bind", &["tmpcopyup"]).is_err());
         assert!(plan("bind", &["idmap"]).is_err());
+        assert!(plan("tmpfs", &["mand"]).is_err());
         assert!(hides_proc(Path::new("/proc")) && hides_proc(Path::new("/proc/self/attr")));
         assert!(!hides_proc(Path::new("/proc/meminfo")) && !hides_proc(Path::new("/process")));
         let mut mount = Mount::default();
         mount.set_destination("/a/../b".into()).set_typ(Some("tmpfs".into()));
-        assert!(MountPlan::new(&mount).is_err());
+        assert!(MountPlan::new(&mount, None, None).is_err());
     }
 }

@@ -16,7 +16,7 @@ use super::rootfs::Rootfs;
 use super::seccomp::{Filter, compile};
 use super::terminal::Terminal;
 use super::user::{self, Ids};
-use super::{Caller, Error, Io, rlimits};
+use super::{Caller, Error, Io, rlimits, userns};
 
 /// What a program's files are made with, unless the specification says otherwise.
 const UMASK: u32 = 0o022;
@@ -37,6 +37,9 @@ pub(super) struct Payload {
     /// Rows and columns of a terminal whose size the caller does not know.
     console_size: Option<(u16, u16)>,
     umask: u32,
+    oom_score_adj: Option<i32>,
+    /// Whether it runs in a user namespace that is not the caller's.
+    has_users: bool,
 }
 
 /// What the child has made for its payload.
@@ -52,7 +55,7 @@ pub(super) struct Stage<'a> {
 }
 
 impl Payload {
-    pub(super) fn new(process: &Process, linux: Option<&Linux>) -> Result<Self, Error> {
+    pub(super) fn new(process: &Process, linux: Option<&Linux>, has_users: bool) -> Result<Self, Error> {
         let args = process.args().as_deref().unwrap_or_default();
         let program = args.first().filter(|program| !program.is_empty());
         let program = program.ok_or_else(|| Error::spec("process.args", "there is no program to run"))?.clone();
@@ -72,8 +75,15 @@ impl Payload {
             rlimits: limits,
             attributes: Attributes::plan(process, linux)?,
             console_size: console_size(process)?,
+            oom_score_adj: process.oom_score_adj(),
+            has_users,
             umask: process.user().umask().unwrap_or(UMASK),
         })
+    }
+
+    /// In the parent of a process with other users: give it what it cannot take.
+    pub(super) fn privilege(&self, pid: u32) -> Result<(), Error> {
+        userns::privilege(pid, self.oom_score_adj, &self.rlimits)
     }
 
     pub(super) fn terminal(&self, io: Io<'_>, rootfs: &Rootfs) -> Step<Option<Terminal>> {
@@ -133,7 +143,9 @@ impl Payload {
     }
 
     fn drop_privileges(&self, ids: &Ids) -> Step {
-        rlimits::apply(&self.rlimits)?;
+        if !self.has_users {
+            rlimits::apply(&self.rlimits)?;
+        }
         self.attributes.apply()?;
         self.capabilities.bound()?;
         // Without no_new_privs only a privileged process may load a filter.
@@ -142,7 +154,11 @@ impl Payload {
         }
         rustix::thread::set_keep_capabilities(true).doing(|| "keep capabilities over the change of user".into())?;
         let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|&gid| nix::unistd::Gid::from_raw(gid)).collect();
-        nix::unistd::setgroups(&groups).doing(|| "set the supplementary groups".into())?;
+        match nix::unistd::setgroups(&groups) {
+            // A user without privileges who made the namespace keeps the groups; there they are nobody's.
+            Err(nix::errno::Errno::EPERM) if self.has_users && groups.is_empty() => {}
+            set => set.doing(|| "set the supplementary groups".into())?,
+        }
         let gid = nix::unistd::Gid::from_raw(ids.gid);
         nix::unistd::setresgid(gid, gid, gid).doing(|| format!("set the group id {gid}"))?;
         let uid = nix::unistd::Uid::from_raw(ids.uid);

@@ -52,6 +52,10 @@ impl Created {
         self.questions = Some(questions);
     }
 
+    pub(super) fn send_go(&self) -> Result<(), Error> {
+        self.channel.send_go().map_err(|_| Error::Vanished)
+    }
+
     /// The process' id in the caller's PID namespace.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -69,7 +73,7 @@ impl Created {
             match (self.hear()?, &self.questions) {
                 (Heard::Asks, Some(questions)) => {
                     questions.answer(self.pid)?;
-                    self.channel.send_go().map_err(|_| Error::Vanished)?;
+                    self.send_go()?;
                 }
                 (Heard::Ready(console), _) => {
                     self.ready = true;
@@ -77,7 +81,7 @@ impl Created {
                     return Ok(());
                 }
                 (Heard::Failed(error), _) => return Err(error),
-                (Heard::Ended | Heard::Starting | Heard::Asks, _) => return Err(Error::Vanished),
+                (Heard::Ended | Heard::Starting | Heard::Asks | Heard::Born(_), _) => return Err(Error::Vanished),
             }
         }
     }
@@ -93,10 +97,10 @@ impl Created {
     /// The step of the set-up that failed, or why the program could not be executed; see [`Error::exit_code`].
     pub fn start(mut self) -> Result<Running, Error> {
         self.ready()?;
-        self.channel.send_go().map_err(|_| Error::Vanished)?;
+        self.send_go()?;
         match self.hear()? {
             Heard::Failed(error) => Err(error),
-            Heard::Ready(_) | Heard::Starting | Heard::Asks => Err(Error::Vanished),
+            Heard::Ready(_) | Heard::Starting | Heard::Asks | Heard::Born(_) => Err(Error::Vanished),
             Heard::Ended => self.process.take().ok_or(Error::Vanished),
         }
     }

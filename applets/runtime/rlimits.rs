@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::Error;
 use super::channel::{Doing, Step};
@@ -28,22 +28,32 @@ pub(super) fn check(limits: &[PosixRlimit]) -> Result<(), Error> {
 pub(super) fn apply(limits: &[PosixRlimit]) -> Step {
     for limit in limits {
         let Some(resource) = resource(limit.typ()) else { continue };
-        let wanted = Rlimit { current: finite(limit.soft()), maximum: finite(limit.hard()) };
-        match setrlimit(resource, wanted) {
-            Err(Errno::PERM) => {
-                let own = getrlimit(resource).maximum.map_or("unlimited".into(), |own| own.to_string());
-                return Err(Errno::PERM).doing(|| {
-                    format!(
-                        "set {} to {}: the caller's own hard limit is {own}, and going beyond needs CAP_SYS_RESOURCE",
-                        limit.typ(),
-                        limit.hard()
-                    )
-                });
-            }
-            set => set.doing(|| format!("set {}", limit.typ()))?,
-        }
+        set(None, resource, limit).doing(|| words(resource, limit))?;
     }
     Ok(())
+}
+
+/// Set them for another process.
+pub(super) fn apply_to(pid: u32, limits: &[PosixRlimit]) -> Result<(), Error> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    for limit in limits {
+        let Some(resource) = resource(limit.typ()) else { continue };
+        set(pid, resource, limit).map_err(|errno| Error::setup(words(resource, limit), errno))?;
+    }
+    Ok(())
+}
+
+fn set(pid: Option<Pid>, resource: Resource, limit: &PosixRlimit) -> Result<(), Errno> {
+    prlimit(pid, resource, Rlimit { current: finite(limit.soft()), maximum: finite(limit.hard()) }).map(drop)
+}
+
+fn words(resource: Resource, limit: &PosixRlimit) -> String {
+    let own = getrlimit(resource).maximum.map_or("unlimited".into(), |own| own.to_string());
+    format!(
+        "set {} to {} (the caller's own hard limit is {own}, and going beyond needs CAP_SYS_RESOURCE)",
+        limit.typ(),
+        limit.hard()
+    )
 }
 
 /// `RLIM_INFINITY` is no number.

@@ -17,7 +17,7 @@ use super::Root;
 use super::channel::{Doing, Step};
 
 /// Longest value that fsconfig(2) takes.
-const FSCONFIG_LIMIT: usize = 255;
+pub(super) const FSCONFIG_LIMIT: usize = 255;
 
 /// The attached root of the container; paths are resolved below it.
 pub(super) struct Rootfs(OwnedFd);

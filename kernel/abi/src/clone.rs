@@ -57,6 +57,28 @@ pub fn is_single_threaded() -> bool {
 /// `EDEADLK` if the caller has more than one thread: a lock (the allocator's) held by another thread would stay locked in the
 /// child. `EINVAL` for other flags than namespaces. Else what clone3(2) says.
 pub fn spawn(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce() -> i32) -> io::Result<Child> {
+    clone3(namespaces, cgroup, false, child)
+}
+
+/// The same, but the new process is a child of the caller's parent (`CLONE_PARENT`), which waits for it. For a process that goes
+/// into namespaces to have a child born there.
+///
+/// # Errors
+/// As for [`spawn`]; `EINVAL` for the first process of a PID namespace.
+pub fn spawn_sibling(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Child> {
+    clone3(namespaces, cgroup, true, child)
+}
+
+fn clone3(
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    sibling: bool,
+    child: impl FnOnce() -> i32,
+) -> io::Result<Child> {
     if namespaces & !NAMESPACES != 0 {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
@@ -70,6 +92,11 @@ pub fn spawn(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, child: impl FnOnce
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
+    if sibling {
+        args.flags |= libc::CLONE_PARENT as u64;
+        // The caller's own counts.
+        args.exit_signal = 0;
+    }
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::try_from(cgroup.as_raw_fd()).unwrap_or_default();

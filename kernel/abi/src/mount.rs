@@ -41,6 +41,9 @@ pub enum Propagation {
     Unbindable = 1 << 17,
 }
 
+/// linux/mount.h.
+const MOUNT_ATTR_IDMAP: u64 = 0x10_0000;
+
 /// `struct mount_attr` of linux/mount.h, first version.
 #[repr(C)]
 struct MountAttr {
@@ -63,6 +66,20 @@ pub fn mount_setattr(
     recursive: bool,
 ) -> io::Result<()> {
     let attr = MountAttr { set, clear, propagation: propagation.map_or(0, |p| p as u64), userns_fd: 0 };
+    call(mount, &attr, recursive)
+}
+
+/// Show the files of a mount that is attached nowhere with other owners: a user namespace's mapping is applied between the file system
+/// and the mount (`MOUNT_ATTR_IDMAP`).
+///
+/// # Errors
+/// `EINVAL` if the file system cannot do that or the mount is attached, `EPERM` if it is mapped already or without privilege.
+pub fn set_id_map(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>, recursive: bool) -> io::Result<()> {
+    let userns_fd = u64::try_from(user_namespace.as_raw_fd()).unwrap_or_default();
+    call(mount, &MountAttr { set: MOUNT_ATTR_IDMAP, clear: 0, propagation: 0, userns_fd }, recursive)
+}
+
+fn call(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, attr is valid for the size passed; both outlive the call.
     let result = unsafe {
@@ -71,7 +88,7 @@ pub fn mount_setattr(
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     };
