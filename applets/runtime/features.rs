@@ -1,8 +1,8 @@
 //! What this runtime can do, found by asking the code that would do it: it refuses by name what it cannot.
 
 use oci_spec::runtime::{
-    Arch, Linux, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, Mount,
-    Spec,
+    Arch, Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, LinuxSeccompAction,
+    LinuxSeccompFilterFlag, Mount, Spec,
 };
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::launch::refuse_unsupported;
 use super::mounts::MountPlan;
 use super::namespaces::Namespaces;
 use super::seccomp::compile;
+use super::userns::IdMaps;
 
 /// Options of mount(8), and those that OCI runtimes have added (runtime-spec config.md, "Linux mount options").
 const MOUNT_OPTIONS: [&str; 65] = [
@@ -154,18 +155,16 @@ pub fn features() -> Features {
         seccomp_operators: OPERATORS.into_iter().filter(|name| has_operator(name)).collect(),
         seccomp_architectures: ARCHITECTURES.into_iter().filter(|name| has_architecture(name)).collect(),
         seccomp_flags: FLAGS.into_iter().filter(|name| has_flag(name)).collect(),
-        apparmor: accepts(&json!({"process": process("apparmorProfile", "x")})),
-        selinux: accepts(&json!({"process": process("selinuxLabel", "x")})),
+        // Whether the kernel runs it does not matter here.
+        apparmor: true,
+        // A process has its label, but mounts do not (linux.mountLabel).
+        selinux: false,
         idmapped_mounts: mount(&json!({
             "destination": "/x", "type": "bind", "source": "/x", "options": ["bind"],
             "uidMappings": mapping, "gidMappings": mapping,
         }))
         .is_some(),
     }
-}
-
-fn process(key: &str, value: &str) -> Value {
-    json!({"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/", key: value})
 }
 
 /// Whether a specification with this property is not refused.
@@ -177,14 +176,22 @@ fn accepts(part: &Value) -> bool {
     serde_json::from_value::<Spec>(spec).is_ok_and(|spec| refuse_unsupported(&spec).is_ok())
 }
 
+fn one_user() -> Vec<LinuxIdMapping> {
+    serde_json::from_value(json!([{"containerID": 0, "hostID": 0, "size": 1}])).unwrap_or_default()
+}
+
 fn mount(mount: &Value) -> Option<MountPlan> {
-    MountPlan::new(&serde_json::from_value::<Mount>(mount.clone()).ok()?).ok()
+    let users = IdMaps::plan("linux", &one_user(), &one_user()).ok()?;
+    MountPlan::new(&serde_json::from_value::<Mount>(mount.clone()).ok()?, None, Some(&users)).ok()
 }
 
 /// An option that is not understood is one of the file system's, and passed on to it.
 fn has_mount_option(option: &str) -> bool {
-    let plan = mount(&json!({"destination": "/x", "type": "tmpfs", "source": "/x", "options": [option]}));
-    plan.is_some_and(|plan| !plan.has_data())
+    let with = |typ: &str| {
+        let plan = mount(&json!({"destination": "/x", "type": typ, "source": "/x", "options": [option]}));
+        plan.is_some_and(|plan| plan.understands_all())
+    };
+    with("tmpfs") || with("bind")
 }
 
 fn has_namespace(kind: LinuxNamespaceType) -> bool {
@@ -197,6 +204,8 @@ fn has_namespace(kind: LinuxNamespaceType) -> bool {
     });
     let mut linux = Linux::default();
     linux.set_namespaces(Some(list.collect()));
+    let users = (kind == LinuxNamespaceType::User).then(one_user);
+    linux.set_uid_mappings(users.clone()).set_gid_mappings(users);
     Namespaces::plan(&linux).is_ok()
 }
 
@@ -238,10 +247,10 @@ mod tests {
     #[test]
     fn what_is_there_and_what_is_not() {
         let features = features();
-        for option in ["ro", "rro", "rbind", "rslave", "nosuid"] {
+        for option in ["ro", "rro", "rbind", "rslave", "nosuid", "idmap", "tmpcopyup", "remount", "sync"] {
             assert!(features.mount_options.contains(&option), "{option}");
         }
-        assert!(features.namespaces.contains(&LinuxNamespaceType::Pid));
+        assert_eq!(features.namespaces, NAMESPACES);
         assert!(features.seccomp_actions.contains(&"SCMP_ACT_ERRNO"));
         assert_eq!(features.seccomp_operators.len(), 7);
         assert!(features.seccomp_architectures.contains(&"SCMP_ARCH_NATIVE"));

@@ -95,6 +95,9 @@ const ATIME_OPTIONS: [&str; 6] = ["noatime", "strictatime", "relatime", "atime",
 /// Options without effect on what is mounted here: they name the default, or what a console shows.
 const NEUTRAL: [&str; 8] = ["defaults", "async", "silent", "loud", "nomand", "newinstance", "noiversion", "nolazytime"];
 
+/// Options that are passed on to the file system, but that many have (fs/fs_context.c of Linux, mount(8)).
+const COMMON: [&str; 6] = ["acl", "dirsync", "iversion", "lazytime", "noacl", "sync"];
+
 /// Options that a mount of this runtime cannot honour, and why.
 const REFUSED: [(&str, &str); 2] =
     [("mand", "Linux has no mandatory locks"), ("copy-symlink", "the specification does not define it")];
@@ -190,9 +193,9 @@ impl MountPlan {
         Ok(())
     }
 
-    /// Whether there are options that are the file system's own.
-    pub(super) fn has_data(&self) -> bool {
-        !self.data.is_empty()
+    /// Whether there are no options but those that all file systems have in common.
+    pub(super) fn understands_all(&self) -> bool {
+        self.data.iter().all(|(name, _)| COMMON.contains(&name.as_str()))
     }
 
     /// In the parent: make the mount whose ids are mapped.
