@@ -121,7 +121,7 @@ fn run(global: &Global, args: &Args) -> anyhow::Result<i32> {
         io: if terminal { Io::Terminal(size) } else { Io::Inherit },
         cgroup: cgroup.as_ref().map(Cgroup::as_fd),
         user: None,
-        caller: Caller { preserve_fds, ..Caller::default() },
+        caller: Caller { preserve_fds, identity: Some(container.record.identity()), ..Caller::default() },
     })
     .map_err(words::runtime)?;
     let pid = i32::try_from(created.pid()).context("the kernel gave a strange process id")?;

@@ -3,7 +3,8 @@
 //! Child to parent: `R` (set up; carries the pty's master, if any), or a failure. Parent to child: `G` (go). The socket is
 //! close-on-exec: its end tells the parent that the program has taken over, and the child that its parent is gone.
 //!
-//! With hooks in the caller's namespaces the child asks (`H`) before its root becomes `/`, and the parent answers `G` when they have run.
+//! With hooks in the caller's namespaces the child asks (`H`) before its root becomes `/`, and the parent answers `G` and the
+//! child's process id when they have run.
 //!
 //! A process in a user namespace waits for a first `G`: until its ids are mapped.
 //!
@@ -128,13 +129,25 @@ impl Channel {
         Ok(())
     }
 
-    /// Have the parent do its part, and wait for it.
-    pub(super) fn ask_parent(&self) -> io::Result<()> {
+    /// Have the parent do its part, and wait for it; the own process id as the parent sees it.
+    pub(super) fn ask_parent(&self) -> io::Result<u32> {
         rustix::net::send(&self.0, b"H", SendFlags::NOSIGNAL)?;
-        match self.receive_byte() {
-            Some(b'G') => Ok(()),
-            _ => Err(Errno::CANCELED.into()),
+        let mut answer = [0u8; 5];
+        loop {
+            match rustix::net::recv(&self.0, &mut answer, RecvFlags::empty()) {
+                Ok((_, 5)) if answer[0] == b'G' => {
+                    return Ok(u32::from_le_bytes([answer[1], answer[2], answer[3], answer[4]]));
+                }
+                Err(Errno::INTR) => {}
+                _ => return Err(Errno::CANCELED.into()),
+            }
         }
+    }
+
+    /// Answer a child that asks.
+    pub(super) fn send_answer(&self, pid: u32) -> io::Result<()> {
+        rustix::net::send(&self.0, &[&b"G"[..], &pid.to_le_bytes()].concat(), SendFlags::NOSIGNAL)?;
+        Ok(())
     }
 
     pub(super) fn send_wait_at_gate(&self) -> io::Result<()> {

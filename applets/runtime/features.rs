@@ -217,7 +217,7 @@ fn has_action(name: &str) -> bool {
     let known = serde_json::from_value::<LinuxSeccompAction>(name.into()).is_ok();
     known
         && compiles(&json!({
-            "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdirat"], "action": name}],
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x", "syscalls": [{"names": ["mkdirat"], "action": name}],
         }))
 }
 

@@ -30,6 +30,7 @@ const FAILED: i32 = 125;
 
 pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     let mut plan = Plan::new(launch)?;
+    plan.payload.connect_agent(launch.spec, launch.caller.identity, None)?;
     plan.mounts.iter_mut().try_for_each(MountPlan::map_ids)?;
     plan.device_rules.attach(launch.cgroup)?;
     let namespaces = &plan.namespaces;
@@ -42,8 +43,11 @@ pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     };
     let mut created = start(&birth, &plan.payload, |channel| plan.run(launch, channel))?;
     drop(pid);
-    if let (true, Some(identity)) = (plan.asks_parent, launch.caller.identity) {
-        created.set_questions(Questions::new(launch.spec, identity));
+    if plan.asks_parent() {
+        let identity = launch.caller.identity.filter(|_| plan.hooks_outside);
+        created.set_questions(
+            identity.map_or_else(Questions::default, |identity| Questions::hooks(launch.spec, identity)),
+        );
     }
     if namespaces.has_users() {
         if let UserNamespace::New(maps) = &namespaces.user {
@@ -59,7 +63,8 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     let linux = exec.spec.linux().as_ref();
     let namespaces = OfContainer::plan(linux);
     let has_users = namespaces.has_users();
-    let payload = Payload::new(exec.process, linux, has_users)?;
+    let mut payload = Payload::new(exec.process, linux, has_users)?;
+    payload.connect_agent(exec.spec, exec.caller.identity, Some(exec.target))?;
     if !has_users {
         check_attached(exec.cgroup, exec.process)?;
     }
@@ -69,7 +74,7 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     let enter = || namespaces.enter_as_midwife(exec.target);
     let birth = Birth { namespaces: 0, cgroup: exec.cgroup, midwife: has_users.then_some(&enter as &dyn Fn() -> Step) };
     let on_cpus = affinity.initial.as_ref().map(OnCpus::new).transpose()?;
-    let created = start(&birth, &payload, |channel| {
+    let mut created = start(&birth, &payload, |channel| {
         if has_users {
             wait_for_ids(channel)?;
         } else {
@@ -90,9 +95,14 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let cwd = rootfs.open(exec.process.cwd(), flags, Links::Follow);
         let cwd = cwd.doing(|| format!("enter {} in the container", exec.process.cwd().display()))?;
+        let pid =
+            if payload.has_agent() { channel.ask_parent().doing(|| "learn the own process id".into())? } else { 0 };
         let Exec { io, caller, .. } = exec;
-        payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: None })
+        payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: None, pid })
     })?;
+    if payload.has_agent() {
+        created.set_questions(Questions::default());
+    }
     drop((pid, on_cpus));
     if has_users {
         payload.privilege(created.pid())?;
@@ -184,8 +194,8 @@ struct Plan {
     sysctls: Vec<(String, String)>,
     device_rules: DeviceRules,
     payload: Payload,
-    /// Whether the parent has something to do before the root becomes `/`.
-    asks_parent: bool,
+    /// Whether the parent has hooks to run before the root becomes `/`.
+    hooks_outside: bool,
 }
 
 impl Plan {
@@ -220,8 +230,12 @@ impl Plan {
             device_rules: DeviceRules::plan(linux, process, namespaces.has_users())?,
             namespaces,
             sysctls,
-            asks_parent: hooks::has_hooks(spec, &[HookPoint::Prestart, HookPoint::CreateRuntime]),
+            hooks_outside: hooks::has_hooks(spec, &[HookPoint::Prestart, HookPoint::CreateRuntime]),
         })
+    }
+
+    fn asks_parent(&self) -> bool {
+        self.hooks_outside || self.payload.has_agent()
     }
 
     /// In the child, up to the exec.
@@ -267,16 +281,18 @@ impl Plan {
         if launch.spec.root().as_ref().is_some_and(|root| root.readonly().unwrap_or(false)) {
             rootfs.make_readonly()?;
         }
-        if self.asks_parent {
-            channel.ask_parent().doing(|| "hear from the runtime after its hooks".into())?;
-        }
+        let pid = if self.asks_parent() {
+            channel.ask_parent().doing(|| "hear from the runtime after its hooks".into())?
+        } else {
+            0
+        };
         if hooks::has_hooks(launch.spec, &[HookPoint::CreateContainer]) {
             close_on_exec_from(3).doing(|| "close the runtime's descriptors".into())?;
             hooks::run_in_child(launch.spec, HookPoint::CreateContainer, launch.caller.identity)?;
         }
         rootfs.make_current(launch.caller.no_pivot, linux.rootfs_propagation().as_deref().and_then(propagation))?;
         let Launch { io, caller, .. } = launch;
-        self.payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: Some(launch.spec) })
+        self.payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: Some(launch.spec), pid })
     }
 
     fn mount(&self, rootfs: &Rootfs, process: &Process, trees: Vec<Option<OwnedFd>>) -> Step {

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use coracle_abi::process::{close_on_exec_from, new_session_keyring, reset_signals};
 use oci_spec::runtime::{Linux, Process, Spec};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 
@@ -13,10 +13,11 @@ use super::capabilities::Capabilities;
 use super::channel::{Channel, Doing, Failure, FailureKind, Step};
 use super::hooks::{self, HookPoint};
 use super::rootfs::Rootfs;
+use super::seccomp::notify::Agent;
 use super::seccomp::{Filter, compile};
 use super::terminal::Terminal;
 use super::user::{self, Ids};
-use super::{Caller, Error, Io, rlimits, userns};
+use super::{Caller, Error, Identity, Io, rlimits, userns};
 
 /// What a program's files are made with, unless the specification says otherwise.
 const UMASK: u32 = 0o022;
@@ -31,6 +32,7 @@ pub(super) struct Payload {
     has_home: bool,
     capabilities: Capabilities,
     filter: Option<Filter>,
+    agent: Option<Agent>,
     no_new_privs: bool,
     rlimits: Vec<oci_spec::runtime::PosixRlimit>,
     attributes: Attributes,
@@ -52,6 +54,8 @@ pub(super) struct Stage<'a> {
     pub caller: &'a Caller<'a>,
     /// The specification whose startContainer hooks are to be run.
     pub hooks: Option<&'a Spec>,
+    /// The process' id as its parent sees it, if an agent is to be told.
+    pub pid: u32,
 }
 
 impl Payload {
@@ -71,6 +75,7 @@ impl Payload {
             has_home: value("HOME").is_some(),
             capabilities: Capabilities::plan(process.capabilities().as_ref()),
             filter: linux.and_then(|linux| linux.seccomp().as_ref()).map(compile).transpose()?,
+            agent: None,
             no_new_privs: process.no_new_privileges().unwrap_or(false),
             rlimits: limits,
             attributes: Attributes::plan(process, linux)?,
@@ -79,6 +84,31 @@ impl Payload {
             has_users,
             umask: process.user().umask().unwrap_or(UMASK),
         })
+    }
+
+    /// In the parent: connect to the agent that the seccomp profile notifies. `container`: pidfd of the first process of the
+    /// container that this is a further process of.
+    pub(super) fn connect_agent(
+        &mut self,
+        spec: &Spec,
+        identity: Option<Identity<'_>>,
+        container: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Error> {
+        let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(()) };
+        let container = container.map(|pidfd| pid_of(pidfd).ok_or(Error::Vanished)).transpose()?;
+        self.agent = Agent::connect(spec, profile, identity, container)?;
+        Ok(())
+    }
+
+    pub(super) fn has_agent(&self) -> bool {
+        self.agent.is_some()
+    }
+
+    fn load(&self, filter: &Filter, pid: u32) -> Step {
+        match &self.agent {
+            Some(agent) => agent.load(filter, pid),
+            None => filter.load().doing(|| "load the seccomp filter".into()),
+        }
     }
 
     /// In the parent of a process with other users: give it what it cannot take.
@@ -105,13 +135,13 @@ impl Payload {
 
     /// Say that all is set up, wait for the word, and become the program.
     pub(super) fn run(&self, stage: Stage<'_>) -> Step {
-        let Stage { channel, io, terminal, ids, cwd, caller, hooks } = stage;
+        let Stage { channel, io, terminal, ids, cwd, caller, hooks, pid } = stage;
         rustix::process::fchdir(cwd).doing(|| "enter the working directory".into())?;
         streams(io, terminal.as_ref())?;
         // What can fail is done before the report. A filter that needs privileges to be loaded may forbid what the rest needs.
         let is_early = self.no_new_privs || self.filter.is_none();
         if is_early {
-            self.drop_privileges(&ids)?;
+            self.drop_privileges(&ids, pid)?;
         }
         if caller.gate.is_some() {
             // Who opens the gate could no longer report it as a failed creation.
@@ -127,7 +157,7 @@ impl Payload {
                 .doing(|| "end without a parent".into())?;
         }
         if !is_early {
-            self.drop_privileges(&ids)?;
+            self.drop_privileges(&ids, pid)?;
         }
         close_on_exec_from(3 + caller.preserve_fds).doing(|| "close the runtime's descriptors".into())?;
         if let Some(spec) = hooks {
@@ -137,12 +167,12 @@ impl Payload {
         rustix::process::umask(Mode::from_raw_mode(self.umask & 0o777));
         reset_signals();
         if let (true, Some(filter)) = (self.no_new_privs, &self.filter) {
-            filter.load().doing(|| "load the seccomp filter".into())?;
+            self.load(filter, pid)?;
         }
         Err(self.execute(&env))
     }
 
-    fn drop_privileges(&self, ids: &Ids) -> Step {
+    fn drop_privileges(&self, ids: &Ids, pid: u32) -> Step {
         if !self.has_users {
             rlimits::apply(&self.rlimits)?;
         }
@@ -150,7 +180,7 @@ impl Payload {
         self.capabilities.bound()?;
         // Without no_new_privs only a privileged process may load a filter.
         if let (false, Some(filter)) = (self.no_new_privs, &self.filter) {
-            filter.load().doing(|| "load the seccomp filter".into())?;
+            self.load(filter, pid)?;
         }
         rustix::thread::set_keep_capabilities(true).doing(|| "keep capabilities over the change of user".into())?;
         let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|&gid| nix::unistd::Gid::from_raw(gid)).collect();
@@ -215,6 +245,12 @@ impl Payload {
         let folders = path.split(':').filter(|folder| !folder.is_empty());
         folders.filter_map(|folder| CString::new(format!("{folder}/{}", self.program)).ok()).collect()
     }
+}
+
+/// The process id behind a pidfd, by its fdinfo (pidfd_open(2)).
+fn pid_of(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok().filter(|&pid| pid > 0)
 }
 
 /// Of several reasons, one that says more than "not here" counts.

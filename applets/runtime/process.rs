@@ -23,22 +23,22 @@ pub struct Created {
     questions: Option<Questions>,
 }
 
-/// What the parent does when the child asks before its root becomes `/`: hooks.
+/// What the parent does when the child asks before its root becomes `/`: hooks, if there are any.
+#[derive(Default)]
 pub(super) struct Questions {
-    spec: Spec,
-    id: String,
-    bundle: PathBuf,
+    hooks: Option<(Spec, String, PathBuf)>,
 }
 
 impl Questions {
-    pub(super) fn new(spec: &Spec, identity: Identity<'_>) -> Self {
-        Self { spec: spec.clone(), id: identity.id.into(), bundle: identity.bundle.into() }
+    pub(super) fn hooks(spec: &Spec, identity: Identity<'_>) -> Self {
+        Self { hooks: Some((spec.clone(), identity.id.into(), identity.bundle.into())) }
     }
 
     fn answer(&self, pid: u32) -> Result<(), Error> {
-        let identity = Identity { id: &self.id, bundle: &self.bundle };
-        run_hooks(&self.spec, HookPoint::Prestart, identity, Some(pid))?;
-        run_hooks(&self.spec, HookPoint::CreateRuntime, identity, Some(pid))
+        let Some((spec, id, bundle)) = &self.hooks else { return Ok(()) };
+        let identity = Identity { id, bundle };
+        run_hooks(spec, HookPoint::Prestart, identity, Some(pid))?;
+        run_hooks(spec, HookPoint::CreateRuntime, identity, Some(pid))
     }
 }
 
@@ -73,7 +73,7 @@ impl Created {
             match (self.hear()?, &self.questions) {
                 (Heard::Asks, Some(questions)) => {
                     questions.answer(self.pid)?;
-                    self.send_go()?;
+                    self.channel.send_answer(self.pid).map_err(|_| Error::Vanished)?;
                 }
                 (Heard::Ready(console), _) => {
                     self.ready = true;

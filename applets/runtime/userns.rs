@@ -60,7 +60,13 @@ impl IdMaps {
         helper: &str,
     ) -> Result<(), Error> {
         let doing = |source: io::Error| {
-            Error::setup(format!("map the ids of the container's user namespace ({file}: {})", text(lines)), source)
+            Error::setup(
+                format!(
+                    "map the ids of the container's user namespace ({file}: {})",
+                    text(lines).trim_end().replace('\n', ", ")
+                ),
+                source,
+            )
         };
         let has = capabilities(None).is_ok_and(|sets| sets.effective.contains(needed));
         let is_own = matches!(lines, [line] if line.outside == own && line.size == 1);

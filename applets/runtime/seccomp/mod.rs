@@ -5,12 +5,15 @@
 //! process.
 
 mod bpf;
+pub mod notify;
 mod profile;
 mod syscalls;
 
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator};
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
+};
 
 use super::Error;
 use bpf::{Comparison, Condition, Decision, Rule};
@@ -25,13 +28,12 @@ const ARM_PRIVATE: u32 = 0x0f_0000;
 /// `SECCOMP_FILTER_FLAG_*` of linux/seccomp.h.
 const FLAG_LOG: u32 = 1 << 1;
 const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// Translate a profile. Names that no kernel of ours knows are skipped, as a profile lists calls of many kernels.
 pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, Error> {
-    if profile.listener_path().is_some() {
-        return Err(Error::spec("linux.seccomp.listenerPath", "notification of an agent is not supported"));
-    }
-    let default = code("linux.seccomp.defaultAction", profile.default_action(), profile.default_errno_ret())?;
+    check_notify(profile)?;
+    let default = code("linux.seccomp.defaultErrnoRet", profile.default_action(), profile.default_errno_ret())?;
     let mut tables = Vec::new();
     let abis = abis(profile)?;
     for (abi, rules) in std::iter::zip(abis.iter().copied(), rules(profile, &abis)?) {
@@ -43,20 +45,49 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Filter, Error> {
         tables.push(bpf::Table { abi, rules, default, newest, unknown });
     }
     let program = bpf::assemble(&tables);
-    Filter::new(program, flags(profile)?)
+    Filter::new(program, flags(profile))
         .map_err(|source| Error::setup("make a seccomp filter of the profile (too many rules?)", source))
 }
 
-fn flags(profile: &LinuxSeccomp) -> Result<u32, Error> {
-    profile.flags().iter().flatten().try_fold(0, |flags, flag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagLog => Ok(flags | FLAG_LOG),
-        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => Ok(flags | FLAG_SPEC_ALLOW),
+/// Whether calls are notified to an agent.
+pub fn notifies(profile: &LinuxSeccomp) -> bool {
+    profile.syscalls().iter().flatten().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+}
+
+/// An agent decides on calls once it has the filter's descriptor: the calls that bring it there cannot wait for it.
+fn check_notify(profile: &LinuxSeccomp) -> Result<(), Error> {
+    const HANDING_OVER: &str = "sendmsg";
+    if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
+        let why = "SCMP_ACT_NOTIFY cannot be used as default action";
+        return Err(Error::spec("linux.seccomp.defaultAction", why));
+    }
+    if !notifies(profile) {
+        return Ok(());
+    }
+    if profile.listener_path().is_none() {
+        return Err(Error::spec("linux.seccomp.listenerPath", "SCMP_ACT_NOTIFY needs an agent that listens there"));
+    }
+    let notified = |rule: &&LinuxSyscall| rule.action() == LinuxSeccompAction::ScmpActNotify;
+    let mut names = profile.syscalls().iter().flatten().filter(notified).flat_map(LinuxSyscall::names);
+    if names.any(|name| name == HANDING_OVER) {
+        let why =
+            "SCMP_ACT_NOTIFY cannot be used for the sendmsg syscall, by which the agent gets the filter's descriptor";
+        return Err(Error::spec("linux.seccomp.syscalls", why));
+    }
+    Ok(())
+}
+
+fn flags(profile: &LinuxSeccomp) -> u32 {
+    profile.flags().iter().flatten().fold(0, |flags, flag| match flag {
+        LinuxSeccompFilterFlag::SeccompFilterFlagLog => flags | FLAG_LOG,
+        LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => flags | FLAG_SPEC_ALLOW,
         // With one thread there is nothing to synchronise.
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => Ok(flags),
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => Err(Error::spec(
-            "linux.seccomp.flags",
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs notification, which is not supported",
-        )),
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => flags,
+        // Without notification the kernel refuses it, and there is nothing to wait for.
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notifies(profile) => {
+            flags | FLAG_WAIT_KILLABLE_RECV
+        }
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => flags,
     })
 }
 
@@ -86,17 +117,32 @@ fn abis(profile: &LinuxSeccomp) -> Result<Vec<Abi>, Error> {
 fn rules(profile: &LinuxSeccomp, abis: &[Abi]) -> Result<Vec<BTreeMap<u32, Decision>>, Error> {
     let mut all = vec![BTreeMap::new(); abis.len()];
     for rule in profile.syscalls().iter().flatten() {
-        let action = code("linux.seccomp.syscalls.action", rule.action(), rule.errno_ret())?;
+        if rule.names().is_empty() {
+            return Err(Error::spec("linux.seccomp.syscalls.names", "a rule is for at least one call"));
+        }
+        let action = code("linux.seccomp.syscalls.errnoRet", rule.action(), rule.errno_ret())?;
         let conditions = rule.args().iter().flatten().map(condition).collect::<Result<Vec<_>, _>>()?;
+        let alternatives = alternatives(conditions);
         for numbers in rule.names().iter().filter_map(|name| Numbers::of(name)) {
             for (decisions, &abi) in all.iter_mut().zip(abis) {
                 if let Some(nr) = numbers.on(abi) {
-                    add(decisions.entry(nr).or_insert_with(|| Decision::If(Vec::new())), &conditions, action);
+                    let decision = decisions.entry(nr).or_insert_with(|| Decision::If(Vec::new()));
+                    alternatives.iter().for_each(|conditions| add(decision, conditions, action));
                 }
             }
         }
     }
     Ok(all)
+}
+
+/// Conditions that must all hold, as a list of such sets. Two conditions on one argument are two sets of one, as runc has always
+/// read profiles that were written before one rule could have several.
+fn alternatives(conditions: Vec<Condition>) -> Vec<Vec<Condition>> {
+    let is_twice = |index: usize| conditions[..index].iter().any(|other| other.index == conditions[index].index);
+    if (0..conditions.len()).any(is_twice) {
+        return conditions.into_iter().map(|condition| vec![condition]).collect();
+    }
+    vec![conditions]
 }
 
 fn add(decision: &mut Decision, conditions: &[Condition], action: u32) {
@@ -127,13 +173,12 @@ fn condition(arg: &oci_spec::runtime::LinuxSeccompArg) -> Result<Condition, Erro
 }
 
 fn code(what: &str, action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32, Error> {
-    if action == LinuxSeccompAction::ScmpActNotify {
-        return Err(Error::spec(what, "SCMP_ACT_NOTIFY is not supported"));
+    let takes_errno = matches!(action, LinuxSeccompAction::ScmpActErrno | LinuxSeccompAction::ScmpActTrace);
+    match errno {
+        Some(_) if !takes_errno => Err(Error::spec(what, format!("{action} takes none"))),
+        Some(errno) if errno > 0xfff => Err(Error::spec(what, "an errno is at most 4095")),
+        errno => Ok(action.as_u32(errno)),
     }
-    if errno.is_some_and(|errno| errno > 0xfff) {
-        return Err(Error::spec(what, "an errno is at most 4095"));
-    }
-    Ok(action.as_u32(errno))
 }
 
 #[cfg(test)]
