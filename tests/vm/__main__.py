@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True
 
 import boot  # noqa: E402
 import disk  # noqa: E402
+import hostile  # noqa: E402
 import launcher  # noqa: E402
 import live  # noqa: E402
 import power  # noqa: E402
@@ -28,6 +29,7 @@ from report import Report  # noqa: E402
 GROUPS = {
     "disk": disk.run,
     "run": launcher.run,
+    "hostile": hostile.run,
     "redis": redis.run,
     "live": live.run,
     "boot": boot.run,
