@@ -19,6 +19,7 @@ mod list;
 mod load;
 mod lock;
 mod logfile;
+mod login;
 mod logs;
 mod monitor;
 mod names;
@@ -30,10 +31,12 @@ mod port;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod reaper;
 mod record;
 mod rmi;
 mod run;
+mod save;
 mod signals;
 mod spec;
 mod start;
@@ -94,16 +97,20 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("inspect", "Print all that is known of containers", |args| call(args, list::inspect)),
     subcommand("kill", "Send a signal to containers", |args| call(args, lifecycle::kill)),
     subcommand("load", "Load images of docker save, or of an OCI layout", |args| call(args, load::load)),
+    subcommand("login", "Log in to a registry", |args| call(args, login::login)),
+    subcommand("logout", "Log out from a registry", |args| call(args, login::logout)),
     subcommand("logs", "Print a container's output", |args| call(args, logs::logs)),
     subcommand("pause", "Stop all processes of containers where they are", |args| call(args, pause::pause)),
     subcommand("port", "Print where a container's ports are published", |args| call(args, port::port)),
     subcommand("ps", "List containers", |args| call(args, ps::ps)),
     subcommand("pull", "Fetch an image from a registry", |args| call(args, pull::run)),
+    subcommand("push", "Put an image into a registry", |args| call(args, push::push)),
     subcommand("rename", "Give a container another name", |args| call(args, pause::rename)),
     subcommand("restart", "Stop containers and start them again", |args| call(args, lifecycle::restart)),
     subcommand("rm", "Remove containers", |args| call(args, lifecycle::rm)),
     subcommand("rmi", "Remove images", |args| call(args, rmi::rmi)),
     subcommand("run", "Create a container and start it", |args| call(args, run::run)),
+    subcommand("save", "Write images as an archive", |args| call(args, save::save)),
     subcommand("start", "Start containers that do not run", |args| call(args, run::start_existing)),
     subcommand("stop", "Stop containers", |args| call(args, lifecycle::stop)),
     subcommand("tag", "Give an image a further name", |args| call(args, load::tag)),

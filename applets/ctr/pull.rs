@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use coracle_image_oci::{Credentials, DevicePolicy, Image, Platform, PullOptions, Reference, Store};
+use coracle_image_oci::{Credentials, DevicePolicy, Image, Platform, PullOptions, Reference, RegistryOptions, Store};
 
 use super::create::store;
 use super::progress::reporter;
@@ -45,13 +45,9 @@ impl Content {
     }
 }
 
-/// `pull`.
+/// How to talk to a registry.
 #[derive(clap::Args)]
-pub struct PullArgs {
-    /// Print the image's id only
-    #[arg(short, long)]
-    quiet: bool,
-
+pub struct RegistryArgs {
     /// Demand HTTPS and a valid certificate; a registry on this machine need not have one
     #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set, value_name = "BOOL")]
     tls_verify: bool,
@@ -71,6 +67,31 @@ pub struct PullArgs {
     /// Give up a connection that brings nothing for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     stall_timeout: u64,
+}
+
+impl RegistryArgs {
+    /// The library's options.
+    pub fn options(&self) -> RegistryOptions {
+        RegistryOptions {
+            tls_verify: self.tls_verify,
+            credentials: self.creds.clone(),
+            auth_file: self.authfile.clone(),
+            retries: self.retry,
+            stall_timeout: Duration::from_secs(self.stall_timeout),
+            ..RegistryOptions::default()
+        }
+    }
+}
+
+/// `pull`.
+#[derive(clap::Args)]
+pub struct PullArgs {
+    /// Print the image's id only
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    registry: RegistryArgs,
 
     #[command(flatten)]
     content: Content,
@@ -99,12 +120,7 @@ pub struct ImportArgs {
 /// Pull an image.
 pub fn run(args: &PullArgs) -> anyhow::Result<i32> {
     let mut options = args.content.options();
-    let registry = &mut options.registry;
-    registry.tls_verify = args.tls_verify;
-    registry.credentials = args.creds.clone();
-    registry.auth_file = args.authfile.clone();
-    registry.retries = args.retry;
-    registry.stall_timeout = Duration::from_secs(args.stall_timeout);
+    options.registry = args.registry.options();
     let image = fetch(&store()?, &args.image, &options, args.quiet)?;
     writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)

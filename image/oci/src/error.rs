@@ -59,6 +59,14 @@ pub enum Error {
         /// The registry's own words, with a leading separator, or nothing.
         detail: String,
     },
+    /// Credentials that the registry does not take.
+    #[error("login attempt to {url} failed with status: {status}")]
+    LoginRefused {
+        /// The address that was asked.
+        url: String,
+        /// Its answer.
+        status: String,
+    },
     /// The registry has no such thing.
     #[error("{0} not found in the registry")]
     NotInRegistry(String),
@@ -131,6 +139,9 @@ pub enum Error {
     /// A prefix of an image ID that fits more than one image.
     #[error("image ID prefix {0:?} fits more than one image")]
     Ambiguous(String),
+    /// A layer whose archive cannot be made again.
+    #[error("layer {0} cannot be written as it was; remove its image and pull or load it again")]
+    NoRecipe(Digest),
     /// A layer that should be there.
     #[error("layer {0} is gone from the store; pull or load its image again")]
     NoSuchLayer(Digest),

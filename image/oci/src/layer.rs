@@ -1,5 +1,6 @@
 //! The pipeline of one layer: read and verify, decompress and verify, unpack, each in a thread of its own, nothing stored between.
 
+use std::cell::RefCell;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
@@ -7,7 +8,8 @@ use crate::decompress::{self, Compression};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Error, Result};
 use crate::pipe::{PipeReader, Writer, pipe};
-use crate::unpack::{Budget, DevicePolicy, Report, unpack};
+use crate::recipe::Recorder;
+use crate::unpack::{Budget, DevicePolicy, Report, unpack_recorded};
 
 /// How much of a stream is still read, for its digest, after unpacking has failed.
 const LINGER: u64 = 16 << 20;
@@ -29,6 +31,7 @@ pub(crate) fn unpack_stream(
     dir: OwnedFd,
     devices: DevicePolicy,
     budget: &Budget,
+    recorder: &RefCell<Recorder<'_>>,
 ) -> Result<(Digest, u64, Report)> {
     let (raw_in, raw_out) = pipe();
     let (plain_in, plain_out) = pipe();
@@ -36,7 +39,7 @@ pub(crate) fn unpack_stream(
         let download = scope.spawn(move || verify(source, expected, raw_in));
         let known = expected.map(|expected| expected.digest);
         let inflate = scope.spawn(move || inflate(raw_out, known, plain_in, budget));
-        let unpacked = unpack(plain_out, dir, devices, budget);
+        let unpacked = unpack_recorded(plain_out, dir, devices, budget, Some(recorder));
         let inflated = joined(inflate.join());
         joined(download.join())?;
         let (diff_id, length) = inflated?;

@@ -222,6 +222,11 @@ pub(crate) fn write(config: &Descriptor, layers: &[Descriptor]) -> Vec<u8> {
     .into_bytes()
 }
 
+/// What a manifest says that it is; Docker's always do.
+pub(crate) fn media_type(bytes: &[u8]) -> Option<String> {
+    json::object::<Raw>(bytes).ok()?.media_type
+}
+
 fn check_kind(media_type: &str, is_index: bool) -> Result<()> {
     let said = media_type.split(';').next().unwrap_or("").trim();
     let contradicts = match said {

@@ -1,15 +1,12 @@
 //! Fetch an image from a registry into the store: layers in parallel, each verified, decompressed and unpacked while it streams.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use std::io::Read;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::layer::Expected;
 use crate::manifest::{self, Descriptor, Document, Manifest};
+use crate::parallel::for_each;
 use crate::partial::{Partial, Resumed};
 use crate::platform::Platform;
 use crate::progress::{LayerState, Progress};
@@ -109,29 +106,11 @@ impl Job<'_> {
         for layer in layers {
             self.progress.layer(&layer.digest, LayerState::Queued);
         }
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<Error>> = Mutex::new(None);
-        let first_error = || failed.lock().unwrap_or_else(PoisonError::into_inner);
-        std::thread::scope(|scope| {
-            for _ in 0..PARALLEL.min(layers.len()) {
-                scope.spawn(|| {
-                    loop {
-                        let index = next.fetch_add(1, Ordering::Relaxed);
-                        let (Some(layer), Some(diff_id)) = (layers.get(index), diff_ids.get(index)) else { return };
-                        if first_error().is_some() {
-                            return;
-                        }
-                        if let Err(error) = self.layer(layer, diff_id) {
-                            first_error().get_or_insert(error);
-                        }
-                    }
-                });
-            }
-        });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        let each = |index: usize| match (layers.get(index), diff_ids.get(index)) {
+            (Some(layer), Some(diff_id)) => self.layer(layer, diff_id),
+            _ => Ok(()),
+        };
+        for_each(PARALLEL, layers.len(), each).map(drop)
     }
 
     fn layer(&self, layer: &Descriptor, diff_id: &Digest) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A layer on its way into the store: made in the staging directory, published by a rename.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -9,6 +10,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
 use crate::fs::{open_dir, sync_dir, unique_name};
 use crate::layer::{Expected, unpack_stream};
+use crate::recipe::Recorder;
 use crate::store::{OPAQUE_ROOT, SIZE, Store, remove_staged};
 use crate::unpack::{Budget, DevicePolicy};
 
@@ -50,7 +52,9 @@ impl Store {
         let mut staged = Staged { store: self, path, dir, diff_id: Digest::of(b""), length: 0 };
         let dir = staged.make()?;
         let Incoming { source, expected, diff_id, devices, budget } = incoming;
-        let (actual, length, report) = unpack_stream(source, expected, dir, devices, budget)?;
+        let recorder = RefCell::new(Recorder::new(&staged.path, budget)?);
+        let (actual, length, report) = unpack_stream(source, expected, dir, devices, budget, &recorder)?;
+        recorder.into_inner().finish(&staged.path)?;
         if let Some(wanted) = diff_id
             && *wanted != actual
         {
@@ -58,7 +62,7 @@ impl Store {
             return Err(Error::DigestMismatch { what, expected: wanted.clone(), actual });
         }
         let size = staged.path.join(SIZE);
-        fs::write(&size, report.bytes.to_string()).at("writing", &size)?;
+        fs::write(&size, format!("{} {length}\n", report.bytes)).at("writing", &size)?;
         if report.opaque_root {
             let mark = staged.path.join(OPAQUE_ROOT);
             fs::write(&mark, []).at("writing", &mark)?;

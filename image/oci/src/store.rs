@@ -4,7 +4,8 @@
 //! images/
 //!   lock            shared by whoever adds to the store, exclusive for whoever removes from it
 //!   blobs/HEX       manifests and configurations, by digest
-//!   layers/HEX      unpacked layers, by diff_id: `diff` is the directory, `size` the sum of its files' lengths
+//!   layers/HEX      unpacked layers, by diff_id: `diff` is the directory, `size` the sum of its files' lengths and its
+//!                   archive's, `recipe` how to write the archive again
 //!   names/HEX       one file per name: the name and the digest of its manifest (HEX is the digest of the name); one per
 //!                   image without a name
 //!   partial/HEX     what came of a layer's blob until a pull was interrupted, by the blob's digest
@@ -27,11 +28,12 @@ use crate::fs::{Lock, open_dir, remove_tree, write_atomic};
 use crate::manifest::{self, Descriptor, Document};
 use crate::names::Root;
 use crate::partial;
+use crate::recipe::Rewriter;
 use crate::reference::Reference;
 
 /// Mark of a layer that hides all below it: an extended attribute cannot say so of overlayfs' topmost directory.
 pub(crate) const OPAQUE_ROOT: &str = "opaque";
-/// File beside a layer: the sum of its files' lengths.
+/// File beside a layer: the sum of its files' lengths, and the length of its archive.
 pub(crate) const SIZE: &str = "size";
 
 /// The image store below a directory.
@@ -194,7 +196,7 @@ impl Store {
         self.set_name(name, &self.resolve(text)?.manifest, None)
     }
 
-    fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
+    pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.blob_path(digest);
         let bytes = fs::read(&path).at("reading", &path)?;
         let actual = Digest::of(&bytes);
@@ -307,10 +309,29 @@ impl Store {
         Ok(layers)
     }
 
+    /// A layer's archive, uncompressed, as it was. Whoever reads it must check that its digest is the layer's.
+    pub(crate) fn layer_archive(&self, diff_id: &Digest) -> Result<Rewriter> {
+        let diff = self.layer_path(diff_id);
+        if !diff.is_dir() {
+            return Err(Error::NoSuchLayer(diff_id.clone()));
+        }
+        let dir = diff.parent().unwrap_or(&diff);
+        Rewriter::open(dir)?.ok_or_else(|| Error::NoRecipe(diff_id.clone()))
+    }
+
     /// Sum of the lengths of a layer's files, in bytes, if it is on record.
     pub fn layer_size(&self, diff_id: &Digest) -> Option<u64> {
+        self.size_on_record(diff_id, 0)
+    }
+
+    /// Length of a layer's archive, in bytes.
+    pub(crate) fn layer_length(&self, diff_id: &Digest) -> Option<u64> {
+        self.size_on_record(diff_id, 1)
+    }
+
+    fn size_on_record(&self, diff_id: &Digest, word: usize) -> Option<u64> {
         let path = self.layer_path(diff_id).with_file_name(SIZE);
-        fs::read_to_string(path).ok()?.trim().parse().ok()
+        fs::read_to_string(path).ok()?.split_whitespace().nth(word)?.parse().ok()
     }
 
     pub(crate) fn clear_staging(&self) -> Result<()> {

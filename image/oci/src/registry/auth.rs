@@ -19,6 +19,8 @@ pub(super) struct Request<'a> {
     pub repository: &'a str,
     pub name: &'a str,
     pub credentials: Option<&'a Credentials>,
+    /// What to ask for, instead of what the challenge says.
+    pub scopes: &'a [String],
     /// May a token be asked for in plain HTTP?
     pub allow_plain: bool,
 }
@@ -59,11 +61,15 @@ impl Request<'_> {
         if !(realm.starts_with("https://") || (is_plain && self.allow_plain)) {
             return Err(bad("its token service is not reached by https"));
         }
-        let scope =
-            challenge.value("scope").map_or_else(|| format!("repository:{}:pull", self.repository), str::to_owned);
-        let mut url = format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, encode(&scope));
+        let said =
+            || challenge.value("scope").map_or_else(|| format!("repository:{}:pull", self.repository), str::to_owned);
+        let scopes = if self.scopes.is_empty() { vec![said()] } else { self.scopes.to_vec() };
+        let mut url = realm.to_owned();
+        for scope in scopes.iter().filter(|scope| !scope.is_empty()) {
+            url += &format!("{}scope={}", if url.contains('?') { '&' } else { '?' }, encode(scope));
+        }
         if let Some(service) = challenge.value("service") {
-            url += &format!("&service={}", encode(service));
+            url += &format!("{}service={}", if url.contains('?') { '&' } else { '?' }, encode(service));
         }
         let basic = self.credentials.map(Credentials::basic);
         let response = send(self.agent, &url, None, 0, basic.as_deref())?;

@@ -84,18 +84,27 @@ pub(super) fn find(reference: &Reference, named: Option<&Path>) -> Result<Option
     Ok(None)
 }
 
-fn usual_places() -> Vec<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = variable("HOME");
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Where podman and docker keep credentials.
+pub(super) fn usual_places() -> Vec<PathBuf> {
     [
         variable("REGISTRY_AUTH_FILE"),
         variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")),
-        home.as_ref().map(|dir| dir.join(".config/containers/auth.json")),
-        variable("DOCKER_CONFIG").or(home.map(|dir| dir.join(".docker"))).map(|dir| dir.join("config.json")),
+        variable("HOME").map(|dir| dir.join(".config/containers/auth.json")),
+        docker_config(),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Docker's own file.
+pub(super) fn docker_config() -> Option<PathBuf> {
+    let dir = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|dir| dir.join(".docker")));
+    dir.map(|dir| dir.join("config.json"))
 }
 
 fn in_file(text: &[u8], path: &Path, reference: &Reference) -> Result<Option<Credentials>> {
@@ -122,15 +131,25 @@ fn in_file(text: &[u8], path: &Path, reference: &Reference) -> Result<Option<Cre
 
 /// Does the key name the registry, or a path in it that the repository is below? The longest such key counts.
 fn matches(key: &str, reference: &Reference) -> Option<usize> {
-    let bare = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
-    let bare = bare.strip_suffix("/v1").or_else(|| bare.strip_suffix("/v2")).unwrap_or(bare);
-    let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
-    let host = if matches!(host, "index.docker.io" | "registry-1.docker.io") { DEFAULT_REGISTRY } else { host };
+    let (host, path) = split(key);
     let repository = reference.repository();
     let below = path.is_empty()
         || repository == path
         || repository.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
     (host == reference.registry() && below).then_some(path.len())
+}
+
+/// Does the key name all of a registry?
+pub(super) fn names_registry(key: &str, host: &str) -> bool {
+    split(key) == (host, "")
+}
+
+/// Host and path of a key.
+fn split(key: &str) -> (&str, &str) {
+    let bare = key.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+    let bare = bare.strip_suffix("/v1").or_else(|| bare.strip_suffix("/v2")).unwrap_or(bare);
+    let (host, path) = bare.split_once('/').unwrap_or((bare, ""));
+    (if matches!(host, "index.docker.io" | "registry-1.docker.io") { DEFAULT_REGISTRY } else { host }, path)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A client of the OCI distribution API v2 (distribution-spec v1.1), pulling only.
+//! A client of the OCI distribution API v2 (distribution-spec v1.1).
 //!
 //! The registry, its redirects and whatever is in between are not trusted: every answer is bounded in size and in time, and
 //! what matters is verified by digest. Credentials go to the registry and its token service only, never along a redirect.
@@ -6,7 +6,9 @@
 mod auth;
 mod blob;
 mod credentials;
+mod login;
 mod tls;
+mod upload;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -20,6 +22,8 @@ use ureq::{Agent, Body};
 pub use auth::{Challenge, parse_challenges};
 pub(crate) use blob::BlobReader;
 pub use credentials::Credentials;
+pub use login::Server;
+pub(crate) use upload::{Mount, Payload};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result};
@@ -76,6 +80,8 @@ pub(crate) struct Client {
     /// Full name, for messages.
     name: String,
     credentials: Option<Credentials>,
+    /// What tokens are asked for, instead of what the registry says.
+    scopes: Vec<String>,
     /// The `Authorization` header that worked last, by scope.
     authorization: Mutex<HashMap<String, String>>,
     options: RegistryOptions,
@@ -102,9 +108,23 @@ impl Client {
             repository: reference.repository().to_owned(),
             name: reference.name(),
             credentials,
+            scopes: Vec::new(),
             authorization: Mutex::new(HashMap::new()),
             options: options.clone(),
         })
+    }
+
+    /// One that may also write, and read what is to be mounted from other repositories.
+    pub(crate) fn pushing(
+        reference: &Reference,
+        options: &RegistryOptions,
+        others: &[(String, Vec<Digest>)],
+    ) -> Result<Client> {
+        let mut client = Client::new(reference, options)?;
+        client.scopes.push(format!("repository:{}:pull,push", client.repository));
+        client.scopes.extend(others.iter().map(|(repository, _)| format!("repository:{repository}:pull")));
+        client.scopes.dedup();
+        Ok(client)
     }
 
     /// A manifest or index by tag or digest, with the type that the registry gives it.
@@ -255,6 +275,7 @@ impl Client {
             repository: &self.repository,
             name: &self.name,
             credentials: self.credentials.as_ref(),
+            scopes: &self.scopes,
             allow_plain: !self.options.tls_verify || endpoint.base.starts_with("http://"),
         };
         let header = request.authorization(headers)?;

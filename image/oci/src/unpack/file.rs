@@ -13,7 +13,7 @@ use crate::tarball::{Archive, Entry, Extent};
 /// Zeros of at least this length become a hole: a sparse bomb costs no disk.
 const HOLE: usize = 64 << 10;
 
-impl Layer<'_> {
+impl Layer<'_, '_> {
     pub(super) fn file<R: BufRead>(&mut self, archive: &mut Archive<R>, path: &[u8], mut entry: Entry) -> Result<()> {
         self.budget.file(&entry.path, entry.size)?;
         self.report.bytes = self.report.bytes.saturating_add(entry.size);
@@ -48,6 +48,9 @@ impl Layer<'_> {
         end: &mut u64,
     ) -> Result<()> {
         let (mut offset, mut left) = (extent.offset, extent.length);
+        if let Some(recorder) = self.recorder {
+            recorder.borrow_mut().file(path, offset, left)?;
+        }
         while left > 0 {
             let data = archive.data().doing(|| root::doing("reading", path))?;
             let length = usize::try_from(left).unwrap_or(usize::MAX).min(data.len());

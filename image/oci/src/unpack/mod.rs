@@ -11,6 +11,7 @@ mod file;
 mod root;
 mod whiteout;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 pub use budget::{Budget, Limits};
 
 use crate::error::{Context, Error, Result};
+use crate::recipe::{Recorder, Tee};
 use crate::tarball::{Archive, Entry, Kind};
 use attributes::Metadata;
 use root::{Root, split};
@@ -58,8 +60,20 @@ pub struct Report {
 /// # Errors
 /// If the archive is damaged, breaks a rule or exceeds the budget, or the kernel refuses something. The directory is then of no use.
 pub fn unpack<R: BufRead>(source: R, dir: OwnedFd, devices: DevicePolicy, budget: &Budget) -> Result<Report> {
-    let mut archive = Archive::new(source);
+    unpack_recorded(source, dir, devices, budget, None)
+}
+
+/// The same, and record how to write the archive again.
+pub(crate) fn unpack_recorded<R: BufRead>(
+    source: R,
+    dir: OwnedFd,
+    devices: DevicePolicy,
+    budget: &Budget,
+    recorder: Option<&RefCell<Recorder<'_>>>,
+) -> Result<Report> {
+    let mut archive = Archive::new(Tee::new(source, recorder));
     let mut layer = Layer {
+        recorder,
         root: Root::new(dir),
         owners: rustix::process::geteuid().is_root(),
         devices,
@@ -80,7 +94,8 @@ pub fn unpack<R: BufRead>(source: R, dir: OwnedFd, devices: DevicePolicy, budget
     layer.finish()
 }
 
-struct Layer<'a> {
+struct Layer<'a, 'r> {
+    recorder: Option<&'a RefCell<Recorder<'r>>>,
     root: Root,
     /// Privileged: owners are kept. Otherwise everything belongs to who unpacks.
     owners: bool,
@@ -93,7 +108,7 @@ struct Layer<'a> {
     report: Report,
 }
 
-impl Layer<'_> {
+impl Layer<'_, '_> {
     fn entry<R: BufRead>(&mut self, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
         self.budget.entry(&entry.path)?;
         self.report.entries += 1;
@@ -219,7 +234,14 @@ impl Layer<'_> {
     fn displace(&mut self, path: &[u8]) -> Result<()> {
         let (dir, name) = split(path);
         let name = std::ffi::CString::new(name).map_err(|_| Error::entry(path, "name with a NUL"))?;
-        crate::fs::remove_tree(self.root.parent(dir)?, &name).doing(|| root::doing("replacing", path))?;
+        let parent = self.root.parent(dir)?;
+        let is_kept = match self.recorder {
+            Some(recorder) => recorder.borrow_mut().displace(path, parent, &name)?,
+            None => false,
+        };
+        if !is_kept {
+            crate::fs::remove_tree(parent, &name).doing(|| root::doing("replacing", path))?;
+        }
         self.root.forget();
         Ok(())
     }

@@ -58,7 +58,7 @@ pub(super) fn set_opaque(parent: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Res
     }
 }
 
-impl Layer<'_> {
+impl Layer<'_, '_> {
     pub(super) fn hide(&mut self, path: &[u8]) -> Result<()> {
         let (dir, name) = split(path);
         let parent = self.root.parent(dir)?;
