@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use coracle_image_oci::{Image, Store};
+use coracle_image_oci::{Image, Platform, Store};
+use coracle_netns::PortMapping;
 
+use super::create_mounts::{make_sources, mounts};
 use super::lock::Lock;
-use super::options::{NetworkMode, Options, PullPolicy, environment, is_path, labels, parse_destination};
-use super::record::{Config, HostConfig, MountPoint, Record, State, claim_name};
+use super::options::{NetworkMode, Options, PullPolicy};
+use super::options_env::{all_labels, environment};
+use super::options_mounts::parse_destination;
+use super::record::{Config, Healthcheck, HostConfig, Record, State, claim_name};
 use super::{events, files, limits, names, network, paths, pull, signals, time, volumes};
 
 /// Attempts at finding a free generated name.
@@ -21,6 +25,7 @@ pub fn store() -> anyhow::Result<Store> {
 /// Put a new container on record. Nothing is left of one that fails. The lock keeps others from taking it for remains until it is
 /// started or let go.
 pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)> {
+    check(options)?;
     // Until the record says that the image is in use nobody may remove it.
     let store = store()?;
     let _hold = store.hold().context("cannot hold the image store")?;
@@ -44,6 +49,30 @@ pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)>
     }
 }
 
+/// Refuse what does not go together.
+fn check(options: &Options) -> anyhow::Result<()> {
+    ensure!(
+        !options.remove || options.restart.name == "no",
+        "conflicting options: cannot specify both --restart and --rm"
+    );
+    if let Some(path) = &options.cidfile {
+        ensure!(
+            !path.exists(),
+            "container ID file found, make sure the other container isn't running or delete {}",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Put a new container's id into the file of `--cidfile`.
+pub fn write_cidfile(options: &Options, id: &str) -> anyhow::Result<()> {
+    let Some(path) = &options.cidfile else { return Ok(()) };
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    file.and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()))
+        .with_context(|| format!("failed to create the container ID file {}", path.display()))
+}
+
 fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<()> {
     let containers = paths::containers();
     files::private_dir(&containers).with_context(|| format!("cannot create {}", containers.display()))?;
@@ -62,7 +91,7 @@ fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<(
         None => free_name(&record.id)?,
     };
     record.name = format!("/{name}");
-    let _volumes = make_sources(&mut record.mounts)?;
+    let _volumes = make_sources(record)?;
     record.write()
 }
 
@@ -77,7 +106,7 @@ fn free_name(id: &str) -> anyhow::Result<String> {
 }
 
 /// What a container is made of.
-struct Source {
+pub struct Source {
     id: String,
     layers: Vec<PathBuf>,
     env: Vec<String>,
@@ -88,7 +117,30 @@ struct Source {
     stop_signal: String,
     labels: std::collections::BTreeMap<String, String>,
     /// Paths of `VOLUME`.
-    volumes: Vec<String>,
+    pub volumes: Vec<String>,
+    /// Ports of `EXPOSE`.
+    ports: Vec<String>,
+    extra: Extra,
+}
+
+/// What Docker's images say beyond the specification.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Extra {
+    healthcheck: Option<Healthcheck>,
+    shell: Option<Vec<String>>,
+}
+
+impl Extra {
+    fn read(bytes: &[u8]) -> anyhow::Result<Self> {
+        #[derive(serde::Deserialize)]
+        struct Outer {
+            config: Option<Extra>,
+        }
+        let outer: Outer =
+            serde_json::from_slice(bytes).context("the image's configuration has a wrong health check")?;
+        Ok(outer.config.unwrap_or_default())
+    }
 }
 
 impl Source {
@@ -106,6 +158,8 @@ impl Source {
             stop_signal: String::new(),
             labels: Default::default(),
             volumes: Vec::new(),
+            ports: Vec::new(),
+            extra: Extra::default(),
         })
     }
 
@@ -123,6 +177,8 @@ impl Source {
             stop_signal: config.stop_signal().clone().unwrap_or_default(),
             labels: config.labels().clone().unwrap_or_default().into_iter().collect(),
             volumes: volume_paths(config.volumes().as_deref().unwrap_or_default())?,
+            ports: config.exposed_ports().clone().unwrap_or_default(),
+            extra: Extra::read(&store.raw_config(&image)?)?,
         })
     }
 }
@@ -138,19 +194,79 @@ fn volume_paths(declared: &[String]) -> anyhow::Result<Vec<String>> {
 }
 
 fn find(store: &Store, options: &Options) -> anyhow::Result<Image> {
+    let mut how = coracle_image_oci::PullOptions::default();
+    if let Some(platform) = &options.platform {
+        how.platform = platform.clone();
+    }
     match options.pull {
         PullPolicy::Always => {}
         PullPolicy::Never => return Ok(store.resolve(options.image())?),
         PullPolicy::Missing => match store.resolve(options.image()) {
-            Err(coracle_image_oci::Error::NoSuchImage(_)) => {}
+            Err(coracle_image_oci::Error::NoSuchImage(_)) => {
+                if !options.quiet {
+                    eprintln!("Unable to find image '{}' locally", options.image());
+                }
+            }
+            Ok(image) if options.platform.is_some() && how.platform.fit(&platform_of(&image)).is_none() => {}
             found => return Ok(found?),
         },
     }
-    pull::pull(store, options.image(), &coracle_image_oci::PullOptions::default())
+    pull::pull(store, options.image(), &how, options.quiet)
+}
+
+fn platform_of(image: &Image) -> Platform {
+    Platform {
+        os: image.config().os().to_string(),
+        architecture: image.config().architecture().to_string(),
+        variant: image.config().variant().clone().filter(|variant| !variant.is_empty()),
+    }
 }
 
 fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record> {
     let (dir, live) = (paths::container(id), paths::live_container(id));
+    let mut host_config = host_config(options)?;
+    let config = config(options, source, &host_config, id)?;
+    let line: Vec<String> = config.entrypoint.iter().chain(&config.cmd).cloned().collect();
+    let [path, args @ ..] = &line[..] else {
+        bail!("no command specified: the image has none; name one after the image")
+    };
+    let mut ports: Vec<_> = options.publish.iter().flat_map(|ports| ports.0.clone()).collect();
+    if options.names.publish_all {
+        for port in config.exposed_ports.keys() {
+            let all =
+                PortMapping::parse_all(port).with_context(|| format!("the image exposes a wrong port {port:?}"))?;
+            ports.extend(
+                all.into_iter().filter(|one| !ports.iter().any(|other| is_same(other, one))).collect::<Vec<_>>(),
+            );
+        }
+    }
+    ensure!(ports.is_empty() || options.network == NetworkMode::Bridge, "-p needs --network bridge");
+    host_config.port_bindings = network::port_map(&ports);
+    Ok(Record {
+        id: id.into(),
+        created: time::now(),
+        path: path.clone(),
+        args: args.to_vec(),
+        image: source.id.clone(),
+        log_path: if host_config.log_config.driver == "none" { PathBuf::new() } else { dir.join("log") },
+        hosts_path: live.join("hosts"),
+        hostname_path: live.join("hostname"),
+        resolv_conf_path: live.join("resolv.conf"),
+        mounts: mounts(options, source, &host_config)?,
+        host_config,
+        config,
+        platform: "linux".into(),
+        driver: "overlayfs".into(),
+        layers: source.layers.clone(),
+        ..Record::default()
+    })
+}
+
+fn is_same(one: &PortMapping, other: &PortMapping) -> bool {
+    (one.container_port, one.protocol) == (other.container_port, other.protocol)
+}
+
+fn config(options: &Options, source: &Source, host: &HostConfig, id: &str) -> anyhow::Result<Config> {
     let entrypoint = match &options.entrypoint {
         Some(program) if program.is_empty() => Vec::new(),
         Some(program) => vec![program.clone()],
@@ -162,117 +278,82 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
         [] => source.cmd.clone(),
         given => given.to_vec(),
     };
-    let line: Vec<String> = entrypoint.iter().chain(&cmd).cloned().collect();
-    let [path, args @ ..] = &line[..] else {
-        bail!("no command specified: the image has none; name one after the image")
-    };
+    let own_name = host.uts_mode != "host";
+    ensure!(own_name || options.hostname.is_none(), "conflicting options: hostname and the UTS mode");
     let hostname = options.hostname.clone().unwrap_or_else(|| match options.network {
-        NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        _ => names::short(id).to_owned(),
+        NetworkMode::Bridge | NetworkMode::None if own_name => names::short(id).to_owned(),
+        _ => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     });
-    let ports: Vec<_> = options.publish.iter().flat_map(|ports| ports.0.clone()).collect();
-    ensure!(ports.is_empty() || options.network == NetworkMode::Bridge, "-p needs --network bridge");
-    Ok(Record {
-        id: id.into(),
-        created: time::now(),
-        path: path.clone(),
-        args: args.to_vec(),
-        image: source.id.clone(),
-        log_path: dir.join("log"),
-        hosts_path: live.join("hosts"),
-        hostname_path: live.join("hostname"),
-        resolv_conf_path: live.join("resolv.conf"),
-        host_config: HostConfig {
-            binds: options.volume.iter().map(|volume| volume.text.clone()).collect(),
-            network_mode: options.network.word().into(),
-            port_bindings: network::port_map(&ports),
-            auto_remove: options.remove,
-            readonly_rootfs: options.read_only,
-            cap_add: options.cap_add.clone(),
-            cap_drop: options.cap_drop.clone(),
-            devices: options.device.clone(),
-            memory: options.memory.unwrap_or(0),
-            memory_swap: options.memory_swap.unwrap_or(0),
-            nano_cpus: options.cpus.map_or(0, coracle_cgroups::units::Cpus::nanos),
-            pids_limit: options.pids_limit.and_then(|limit| u64::try_from(limit).ok()).unwrap_or(0),
-            ..HostConfig::default()
-        },
-        mounts: mounts(options, source)?,
-        config: Config {
-            hostname,
-            user: options.user.clone().unwrap_or_else(|| source.user.clone()),
-            tty: options.tty,
-            open_stdin: options.interactive,
-            env: environment(&source.env, &options.env_file, &options.env)?,
-            cmd,
-            image: options.image().into(),
-            working_dir: options.workdir.clone().unwrap_or_else(|| source.workdir.clone()),
-            entrypoint,
-            labels: labels(source.labels.clone(), &options.label),
-            volumes: source.volumes.iter().map(|path| (path.clone(), Default::default())).collect(),
-            stop_signal: options.stop_signal.map_or_else(|| source.stop_signal.clone(), signals::name),
-            ..Config::default()
-        },
-        layers: source.layers.clone(),
-        ..Record::default()
+    let published = options.publish.iter().flat_map(|ports| &ports.0);
+    let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
+    let exposed = source.ports.iter().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
+    let attach = |stream: &str| options.attach.iter().any(|name| name == stream);
+    Ok(Config {
+        hostname,
+        domainname: options.names.domainname.clone().unwrap_or_default(),
+        user: options.user.clone().unwrap_or_else(|| source.user.clone()),
+        attach_stdin: attach("stdin"),
+        attach_stdout: attach("stdout"),
+        attach_stderr: attach("stderr"),
+        exposed_ports: exposed
+            .chain(options.names.exposed().cloned())
+            .chain(published)
+            .map(|port| (port, Default::default()))
+            .collect(),
+        tty: options.tty,
+        open_stdin: options.interactive,
+        stdin_once: options.interactive,
+        env: environment(&source.env, &options.env_file, &options.env)?,
+        cmd,
+        healthcheck: options.health.healthcheck(source.extra.healthcheck.as_ref())?,
+        image: options.image().into(),
+        volumes: source.volumes.iter().map(|path| (path.clone(), Default::default())).collect(),
+        working_dir: options.workdir.clone().unwrap_or_else(|| source.workdir.clone()),
+        entrypoint,
+        labels: all_labels(source.labels.clone(), &options.label_file, &options.label)?,
+        stop_signal: options.stop_signal.map_or_else(|| source.stop_signal.clone(), signals::name),
+        stop_timeout: options.stop_timeout,
+        shell: source.extra.shell.clone().unwrap_or_default(),
     })
 }
 
-/// What is to be mounted, nothing of it made yet: `-v`, and an anonymous volume for each path of the image that has none.
-fn mounts(options: &Options, source: &Source) -> anyhow::Result<Vec<MountPoint>> {
-    let mut all: Vec<MountPoint> = Vec::new();
-    for volume in &options.volume {
-        ensure!(
-            !all.iter().any(|mount| mount.destination == volume.destination),
-            "two volumes are to be mounted on {}",
-            volume.destination
-        );
-        let (kind, name, source) = match &volume.source {
-            Some(path) if is_path(path) => ("bind", String::new(), PathBuf::from(path)),
-            name => ("volume", name.clone().unwrap_or_default(), PathBuf::new()),
-        };
-        all.push(MountPoint {
-            kind: kind.into(),
-            name,
-            source,
-            destination: volume.destination.clone(),
-            mode: volume.mode.clone(),
-            rw: !volume.read_only,
-        });
-    }
-    for path in &source.volumes {
-        if !all.iter().any(|mount| mount.destination == *path) {
-            all.push(MountPoint {
-                kind: "volume".into(),
-                destination: path.clone(),
-                rw: true,
-                ..MountPoint::default()
-            });
-        }
-    }
-    // What lies below another comes after it.
-    all.sort_by_key(|mount| mount.destination.split('/').count());
-    Ok(all)
-}
-
-/// Make the sources of mounts that are not there, as Docker does with -v. The lock is held until the record names the volumes.
-fn make_sources(mounts: &mut [MountPoint]) -> anyhow::Result<Option<volumes::Lock>> {
-    let lock = if mounts.iter().any(volumes::is_volume) { Some(volumes::lock()?) } else { None };
-    for mount in mounts {
-        match &lock {
-            Some(lock) if volumes::is_volume(mount) => {
-                if mount.name.is_empty() {
-                    (mount.name, mount.source) = volumes::create_anonymous(lock, Default::default())?;
-                } else {
-                    mount.source = volumes::create(lock, &mount.name, Default::default())?;
-                }
-            }
-            _ if mount.source.exists() => {}
-            _ => std::fs::create_dir_all(&mount.source)
-                .with_context(|| format!("cannot create {}", mount.source.display()))?,
-        }
-    }
-    Ok(lock)
+fn host_config(options: &Options) -> anyhow::Result<HostConfig> {
+    let mut host = HostConfig {
+        binds: options
+            .volume
+            .iter()
+            .filter(|volume| volume.source.is_some())
+            .map(|volume| volume.text.clone())
+            .collect(),
+        container_id_file: options.cidfile.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        log_config: options.log.config()?,
+        network_mode: options.network.word().into(),
+        restart_policy: options.restart.clone(),
+        auto_remove: options.remove,
+        volumes_from: options.volumes_from.clone(),
+        privileged: options.privileged,
+        readonly_rootfs: options.read_only,
+        cap_add: options.cap_add.clone(),
+        cap_drop: options.cap_drop.clone(),
+        group_add: options.group_add.clone(),
+        security_opt: options.security_opt.clone(),
+        tmpfs: options.tmpfs.iter().cloned().collect(),
+        sysctls: options.sysctl.iter().cloned().collect(),
+        annotations: options.annotation.iter().cloned().collect(),
+        init: options.init,
+        runtime: "coracle".into(),
+        mounts: options.mount.clone(),
+        devices: options.device.clone(),
+        device_cgroup_rules: options.device_cgroup_rule.clone(),
+        ..HostConfig::default()
+    };
+    options.limits.apply(&mut host)?;
+    options.spaces.apply(&mut host)?;
+    options.names.apply(&mut host);
+    let (masked, readonly) = super::spec_security::paths(&host)?;
+    host.masked_paths = masked;
+    host.readonly_paths = readonly;
+    Ok(host)
 }
 
 #[cfg(test)]

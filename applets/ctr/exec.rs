@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::record::{self, Record};
-use super::{Exit, attach, lifecycle, limits, options, spec};
+use super::{Exit, attach, lifecycle, limits, options, options_env, spec};
 use crate::runtime::{self, Caller, Exec, Io, Running};
 
 /// `exec`.
@@ -65,7 +65,7 @@ pub fn exec(args: &Args) -> anyhow::Result<i32> {
     let spec = spec::build(&record)?;
     let mut process = runtime::exec_process(&spec, args.command.clone());
     let mut env = process.env().clone().unwrap_or_default();
-    args.env.iter().try_for_each(|entry| options::set_variable(&mut env, entry))?;
+    args.env.iter().try_for_each(|entry| options_env::set_variable(&mut env, entry))?;
     process.set_env(Some(env));
     if let Some(workdir) = &args.workdir {
         anyhow::ensure!(workdir.starts_with('/'), "the working directory {workdir:?} must be an absolute path");

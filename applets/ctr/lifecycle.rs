@@ -146,7 +146,7 @@ fn recorded(id: &str) -> anyhow::Result<()> {
         // The monitor holds the lock until all is done.
         if let Some(lock) = Lock::try_take(id)? {
             return match Record::read(id)?.state.status {
-                Status::Running => reaper::finish(id, lock),
+                status if status.is_live() => reaper::finish(id, lock),
                 _ => lock.remove().context("cannot remove the container's volatile files"),
             };
         }

@@ -8,8 +8,20 @@ use std::path::{Path, PathBuf};
 use super::time;
 use super::wire::CHUNK;
 
-/// A log is turned over at this size; one old log is kept.
-const MAX_SIZE: u64 = 10 << 20;
+/// When a log is turned over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Bytes of one file.
+    pub max_size: u64,
+    /// Files that are kept, the current one among them; at least one.
+    pub max_files: u32,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Rotation { max_size: 10 << 20, max_files: 2 }
+    }
+}
 
 /// Which of the payload's streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +46,7 @@ pub struct Writer {
     path: PathBuf,
     file: File,
     size: u64,
-    max_size: u64,
+    rotation: Rotation,
     /// The unfinished line of each stream.
     partial: [Vec<u8>; 2],
     line: Vec<u8>,
@@ -42,14 +54,10 @@ pub struct Writer {
 
 impl Writer {
     /// Open a log, to go on at its end.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        Self::with_max_size(path, MAX_SIZE)
-    }
-
-    fn with_max_size(path: &Path, max_size: u64) -> io::Result<Self> {
+    pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = append(path)?;
         let size = file.metadata()?.len();
-        Ok(Writer { path: path.into(), file, size, max_size, partial: [Vec::new(), Vec::new()], line: Vec::new() })
+        Ok(Writer { path: path.into(), file, size, rotation, partial: [Vec::new(), Vec::new()], line: Vec::new() })
     }
 
     /// Log output. Lines are written when they are complete or as long as [`CHUNK`].
@@ -96,13 +104,31 @@ impl Writer {
 
     fn append_line(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
-        if self.size > 0 && self.size + length > self.max_size {
-            std::fs::rename(&self.path, old(&self.path))?;
-            self.file = append(&self.path)?;
-            self.size = 0;
+        if self.size > 0 && self.size + length > self.rotation.max_size {
+            self.turn_over()?;
         }
         self.file.write_all(line)?;
         self.size += length;
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn turn_over(&mut self) -> io::Result<()> {
+        let last = self.rotation.max_files.saturating_sub(1);
+        for number in (1..last).rev() {
+            match std::fs::rename(old(&self.path, number), old(&self.path, number + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        if last > 0 {
+            std::fs::rename(&self.path, old(&self.path, 1))?;
+        } else {
+            std::fs::remove_file(&self.path)?;
+        }
+        self.file = append(&self.path)?;
+        self.size = 0;
         Ok(())
     }
 }
@@ -111,11 +137,19 @@ fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
-/// Where the previous log is kept.
-pub fn old(path: &Path) -> PathBuf {
+/// Where the log before the previous `number - 1` ones is kept.
+fn old(path: &Path, number: u32) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".1");
+    name.push(format!(".{number}"));
     name.into()
+}
+
+/// The files of a log, the oldest first.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let mut all = vec![path.to_owned()];
+    all.extend((1..).map(|number| old(path, number)).take_while(|old| old.exists()));
+    all.reverse();
+    all
 }
 
 /// Escape as JSON (RFC 8259, section 7); what is no UTF-8 becomes U+FFFD, as Docker has it.
@@ -167,7 +201,7 @@ mod tests {
     fn lines_are_joined_and_streams_kept_apart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = Writer::open(&path).unwrap();
+        let mut log = Writer::open(&path, Rotation::default()).unwrap();
         log.write(Stream::Stdout, b"one\ntw").unwrap();
         log.write(Stream::Stderr, b"bad\n").unwrap();
         log.write(Stream::Stdout, b"o\nrest").unwrap();
@@ -178,23 +212,28 @@ mod tests {
     }
 
     #[test]
-    fn turns_over_and_keeps_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("log");
-        let mut log = Writer::with_max_size(&path, 500).unwrap();
-        for number in 0..50 {
-            log.write(Stream::Stdout, format!("line {number}\n").as_bytes()).unwrap();
+    fn turns_over_and_keeps_as_many_as_wanted() {
+        for (max_files, kept) in [(1, 1), (2, 2), (4, 4)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("log");
+            let mut log = Writer::open(&path, Rotation { max_size: 500, max_files }).unwrap();
+            for number in 0..60 {
+                log.write(Stream::Stdout, format!("line {number}\n").as_bytes()).unwrap();
+            }
+            let files = files(&path);
+            assert!(files.iter().all(|file| std::fs::metadata(file).unwrap().len() <= 500));
+            assert_eq!((files.len(), std::fs::read_dir(dir.path()).unwrap().count()), (kept, kept));
+            let lines: Vec<_> = files.iter().flat_map(|file| entries(file)).map(|entry| entry.log).collect();
+            let wanted: Vec<_> = (60 - lines.len()..60).map(|number| format!("line {number}\n")).collect();
+            assert_eq!(lines, wanted);
         }
-        assert_eq!(entries(&path).last().unwrap().log, "line 49\n");
-        assert!(std::fs::metadata(&path).unwrap().len() <= 500 && std::fs::metadata(old(&path)).unwrap().len() <= 500);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]
     fn an_endless_line_is_cut() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = Writer::open(&path).unwrap();
+        let mut log = Writer::open(&path, Rotation::default()).unwrap();
         for _ in 0..5 {
             log.write(Stream::Stdout, &[b'x'; CHUNK / 2]).unwrap();
         }

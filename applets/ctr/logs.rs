@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 
-use super::logfile::{Entry, old};
+use super::logfile::{self, Entry};
 use super::record::{self, Record, Status};
 use super::{reaper, time};
 
@@ -55,7 +55,7 @@ pub fn logs(args: &Args) -> anyhow::Result<i32> {
     reaper::sweep(&id)?;
     let path = Record::read(&id)?.log_path;
     let mut kept = VecDeque::new();
-    for file in [old(&path), path.clone()] {
+    for file in logfile::files(&path) {
         let Some(reader) = open(&file)? else { continue };
         for line in reader.split(b'\n') {
             let line = line.with_context(|| format!("cannot read {}", file.display()))?;
@@ -87,7 +87,7 @@ fn follow(args: &Args, id: &str, path: &Path) -> anyhow::Result<i32> {
     let mut line = Vec::new();
     loop {
         // Asked before the last look at the file, so that nothing that came before the end is missed.
-        let running = Record::read(id).is_ok_and(|record| record.state.status == Status::Running);
+        let running = Record::read(id).is_ok_and(|record| record.state.status.is_live());
         let inode = std::fs::metadata(path).map(|meta| meta.ino()).ok();
         if current.as_ref().map(|(inode, _)| *inode) != inode {
             if let Some((_, reader)) = &mut current {

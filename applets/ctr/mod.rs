@@ -5,6 +5,7 @@
 
 mod attach;
 mod create;
+mod create_mounts;
 mod events;
 mod exec;
 mod farewell;
@@ -25,6 +26,15 @@ mod monitor;
 mod names;
 mod network;
 mod options;
+mod options_env;
+mod options_health;
+mod options_limits;
+mod options_log;
+mod options_mounts;
+mod options_network;
+mod options_refused;
+mod options_security;
+mod options_spaces;
 mod paths;
 mod pause;
 mod port;
@@ -34,11 +44,16 @@ mod pull;
 mod push;
 mod reaper;
 mod record;
+mod record_config;
+mod record_health;
+mod record_host;
 mod rmi;
 mod run;
 mod save;
 mod signals;
 mod spec;
+mod spec_mounts;
+mod spec_security;
 mod start;
 mod template;
 mod time;
@@ -133,7 +148,8 @@ fn call<A: clap::Args>(args: &[OsString], run: fn(&A) -> anyhow::Result<i32>) ->
     let name = common::called_as(args);
     let about = SUBCOMMANDS.iter().find(|subcommand| subcommand.name == name).map_or("", |subcommand| subcommand.about);
     let command = A::augment_args(clap::Command::new(name.clone()).bin_name(format!("ctr {name}")));
-    let command = command.about(about).long_about(None::<&str>);
+    // As under Docker, the last one counts of an option that is given twice.
+    let command = command.about(about).long_about(None::<&str>).args_override_self(true);
     let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
     let parsed = parsed.map_err(|error| Failure::Usage(common::usage_error(&error, ENGINE_FAILED)))?;
     run(&parsed).map_err(Failure::Error)

@@ -18,6 +18,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use super::farewell::{Listeners, Packets};
 use super::lock::Lock;
 use super::logfile::{Stream, Writer};
+use super::options_log::rotation;
 use super::record::{Record, Status};
 use super::wire::{self, CHUNK, Kind, Listener, Packet, Wire};
 use super::{events, limits, paths, reaper, time};
@@ -150,7 +151,7 @@ fn supervise(
     pidfd: &OwnedFd,
     ends: Ends,
 ) -> i32 {
-    let log = Writer::open(&paths::container(id).join("log")).ok();
+    let log = Record::read(id).ok().and_then(|record| open_log(&record));
     let mut relay = Relay { log, listener, clients: Vec::new(), ends, owed: None, input: None, buffer: [0; CHUNK] };
     relay.clients.extend(first.map(|wire| Client { wire, attached: true, owes: false }));
     relay.until_exit(pidfd.as_fd());
@@ -170,6 +171,12 @@ fn supervise(
     // Last, and with nothing held: this takes as long as the slowest of them.
     Listeners::new(listeners).tell(&packets);
     i32::from(result.is_err())
+}
+
+/// The log that the record wants, if any.
+fn open_log(record: &Record) -> Option<Writer> {
+    let rotation = rotation(&record.host_config.log_config).ok()??;
+    Writer::open(&paths::container(&record.id).join("log"), rotation).ok()
 }
 
 fn record_end(id: &str, code: i32) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use coracle_netns::{Attachment, Network, PortMapping, link, namespace};
 
+use super::options_network;
 use super::record::{Endpoint, HostPort, NetworkSettings, PortMap, Record};
 
 /// What a container gets when the host's own servers are out of its reach.
@@ -93,13 +94,22 @@ fn settings(attachment: &Attachment) -> NetworkSettings {
 /// Write the files as far as they are known before the container has an address.
 pub fn write_files(record: &Record) -> anyhow::Result<()> {
     write(&record.hostname_path, &format!("{}\n", record.config.hostname))?;
-    write(&record.resolv_conf_path, &resolv_conf(&record.host_config.network_mode))?;
+    let servers = resolv_conf(&record.host_config.network_mode);
+    write(&record.resolv_conf_path, &options_network::resolv_conf(&servers, &record.host_config))?;
     write_hosts(record, "")
 }
 
 /// Write /etc/hosts in place: it is mounted already.
 pub fn write_hosts(record: &Record, address: &str) -> anyhow::Result<()> {
-    write(&record.hosts_path, &hosts(&record.host_config.network_mode, address, &record.config.hostname))
+    let config = &record.config;
+    let names = if config.domainname.is_empty() {
+        config.hostname.clone()
+    } else {
+        format!("{}.{} {}", config.hostname, config.domainname, config.hostname)
+    };
+    let gateway = Network::default_bridge().gateway.to_string();
+    let extra = options_network::extra_hosts(&record.host_config, &gateway);
+    write(&record.hosts_path, &hosts(&record.host_config.network_mode, &extra, address, &names))
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -110,17 +120,18 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn hosts(mode: &str, address: &str, hostname: &str) -> String {
+fn hosts(mode: &str, extra: &str, address: &str, names: &str) -> String {
     if mode == "host"
         && let Ok(text) = std::fs::read_to_string("/etc/hosts")
     {
-        return text;
+        return text + extra;
     }
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
+    text.push_str(extra);
     if !address.is_empty() {
-        text.push_str(&format!("{address}\t{hostname}\n"));
+        text.push_str(&format!("{address}\t{names}\n"));
     }
     text
 }
@@ -159,7 +170,7 @@ mod tests {
 
     #[test]
     fn hosts_names_the_container() {
-        assert!(hosts("bridge", "10.88.0.2", "web").ends_with("10.88.0.2\tweb\n"));
+        assert!(hosts("bridge", "", "10.88.0.2", "web").ends_with("10.88.0.2\tweb\n"));
     }
 
     #[test]

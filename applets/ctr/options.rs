@@ -1,15 +1,19 @@
 //! What `ctr run` and `ctr create` take.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context;
 use clap::{ArgAction, ValueEnum};
-use coracle_cgroups::units::{Cpus, parse_size};
+use coracle_image_oci::Platform;
 use coracle_netns::PortMapping;
 
-use super::record::Device;
-use super::{names, signals};
+use super::options_env::{parse_label, parse_pair};
+use super::options_health::{HealthOptions, parse_restart};
+use super::options_limits::LimitOptions;
+use super::options_mounts::{MountOption, Volume, parse_mount, parse_tmpfs, parse_volume};
+use super::options_network::NameOptions;
+use super::options_refused::RefusedOptions;
+use super::record::{Device, RestartPolicy};
+use super::{names, options_log, options_security, options_spaces, signals};
 
 /// Options of a new container.
 #[derive(clap::Args)]
@@ -20,20 +24,31 @@ pub struct Options {
     help: Option<bool>,
 
     /// Keep standard input open
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
     pub interactive: bool,
 
     /// Give it a terminal
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
     pub tty: bool,
 
+    /// Streams to follow: stdin, stdout, stderr
+    #[arg(short, long, value_name = "STREAM", value_parser = parse_stream)]
+    pub attach: Vec<String>,
+
     /// Remove the container and its anonymous volumes when it ends
-    #[arg(long = "rm")]
+    #[arg(long = "rm", num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
     pub remove: bool,
 
     /// Name of the container
     #[arg(long, value_parser = names::parse)]
     pub name: Option<String>,
+
+    /// Write the container's id to a new file
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
 
     /// Set an environment variable, or pass one on
     #[arg(short, long, value_name = "KEY[=VALUE]")]
@@ -43,33 +58,34 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
 
-    /// Mount a host directory or a volume, by its name or a new one; options are ro, rw, nocopy
+    /// Mount a host directory or a volume, by its name or a new one; options are ro, rw, nocopy, z, Z and a propagation
     #[arg(short, long, value_name = "[SOURCE:]PATH[:OPTIONS]", value_parser = parse_volume)]
     pub volume: Vec<Volume>,
 
-    /// Limit of memory, in bytes or with k, m, g
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_memory)]
-    pub memory: Option<u64>,
+    /// The same, and a tmpfs, as type=bind|volume|tmpfs,source=…,target=…
+    #[arg(long, value_name = "KEY=VALUE,...", value_parser = parse_mount)]
+    pub mount: Vec<MountOption>,
 
-    /// Limit of memory and swap together; -1 for no limit of swap
-    #[arg(long, value_name = "SIZE", value_parser = parse_swap, allow_hyphen_values = true, requires = "memory")]
-    pub memory_swap: Option<i64>,
+    /// Mount a tmpfs
+    #[arg(long, value_name = "PATH[:OPTIONS]", value_parser = parse_tmpfs)]
+    pub tmpfs: Vec<(String, String)>,
 
-    /// Limit of CPU time, as a number of CPUs
-    #[arg(long, value_name = "NUMBER")]
-    pub cpus: Option<Cpus>,
-
-    /// Limit of the number of tasks; -1 for none
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(i64).range(-1..), allow_hyphen_values = true)]
-    pub pids_limit: Option<i64>,
+    /// Mount what another container has
+    #[arg(long, value_name = "CONTAINER[:ro|:rw]")]
+    pub volumes_from: Vec<String>,
 
     /// Make the root file system read-only
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
     pub read_only: bool,
 
     /// User and group
     #[arg(short, long, value_name = "NAME|UID[:GROUP|GID]")]
     pub user: Option<String>,
+
+    /// Further groups
+    #[arg(long, value_name = "GROUP|GID")]
+    pub group_add: Vec<String>,
 
     /// Working directory
     #[arg(short, long, value_name = "DIR", value_parser = parse_workdir)]
@@ -79,6 +95,11 @@ pub struct Options {
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<String>,
 
+    /// Run the program below a small init that reaps and passes signals on
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
+    pub init: bool,
+
     /// Publish a port on the host
     #[arg(short, long, value_name = "[[ADDRESS:]HOST-PORT:]PORT[/tcp|/udp]", value_parser = parse_ports)]
     pub publish: Vec<Ports>,
@@ -87,13 +108,29 @@ pub struct Options {
     #[arg(long, visible_alias = "net", value_enum, default_value_t = NetworkMode::Bridge)]
     pub network: NetworkMode,
 
+    #[command(flatten)]
+    pub names: NameOptions,
+
     /// Host name
     #[arg(short = 'h', long, value_parser = parse_hostname)]
     pub hostname: Option<String>,
 
     /// Set a label
-    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = parse_label)]
     pub label: Vec<String>,
+
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE")]
+    pub label_file: Vec<PathBuf>,
+
+    /// Set an annotation of the runtime's specification
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub annotation: Vec<(String, String)>,
+
+    /// Give all: capabilities, devices, the kernel's files
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
+    pub privileged: bool,
 
     /// Give a capability, or ALL
     #[arg(long, value_name = "CAPABILITY", value_parser = super::spec::parse_capability)]
@@ -103,17 +140,66 @@ pub struct Options {
     #[arg(long, value_name = "CAPABILITY", value_parser = super::spec::parse_capability)]
     pub cap_drop: Vec<String>,
 
+    /// no-new-privileges[=false], seccomp=unconfined|FILE, systempaths=unconfined, mask=PATHS, unmask=PATHS|ALL
+    #[arg(long, value_name = "OPTION", value_parser = options_security::parse)]
+    pub security_opt: Vec<String>,
+
+    /// Set a sysctl of the container's namespaces
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub sysctl: Vec<(String, String)>,
+
     /// Give a device of the host
     #[arg(long, value_name = "HOST[:CONTAINER][:rwm]", value_parser = parse_device)]
     pub device: Vec<Device>,
+
+    /// Allow devices by number, as 'c 42:* rwm'
+    #[arg(long, value_name = "RULE", value_parser = options_security::parse_device_rule)]
+    pub device_cgroup_rule: Vec<String>,
+
+    #[command(flatten)]
+    pub limits: LimitOptions,
+
+    #[command(flatten)]
+    pub spaces: options_spaces::SpaceOptions,
+
+    #[command(flatten)]
+    pub log: options_log::LogOptions,
+
+    #[command(flatten)]
+    pub health: HealthOptions,
+
+    /// When to start it again: no, always, unless-stopped, on-failure[:MAX]
+    #[arg(long, value_name = "POLICY", default_value = "no", value_parser = parse_restart)]
+    pub restart: RestartPolicy,
 
     /// Signal that `ctr stop` sends first
     #[arg(long, value_name = "SIGNAL", value_parser = signals::parse)]
     pub stop_signal: Option<i32>,
 
+    /// Seconds that `ctr stop` waits; -1 for ever
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    pub stop_timeout: Option<i64>,
+
     /// When to pull the image
     #[arg(long, value_enum, default_value_t = PullPolicy::Missing)]
     pub pull: PullPolicy,
+
+    /// Say nothing while the image is pulled
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = ArgAction::Set)]
+    pub quiet: bool,
+
+    /// Platform of the image, as OS[/ARCHITECTURE[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<Platform>,
+
+    /// Docker's content trust, which is not used here; signatures are a matter of the host's policy
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true",
+          action = ArgAction::Set)]
+    disable_content_trust: bool,
+
+    #[command(flatten)]
+    refused: RefusedOptions,
 
     /// IMAGE is a directory of the host; it is never written to
     #[arg(long)]
@@ -169,21 +255,6 @@ pub enum PullPolicy {
     Never,
 }
 
-/// One `-v`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
-    /// As given.
-    pub text: String,
-    /// An absolute path, or a volume's name; `None` for an anonymous volume.
-    pub source: Option<String>,
-    /// Absolute path in the container.
-    pub destination: String,
-    /// Options as given.
-    pub mode: String,
-    /// Read-only.
-    pub read_only: bool,
-}
-
 /// One `-p`: a mapping for each port of a range.
 #[derive(Clone, Debug)]
 pub struct Ports(pub Vec<PortMapping>);
@@ -192,41 +263,12 @@ fn parse_ports(text: &str) -> Result<Ports, coracle_netns::Error> {
     PortMapping::parse_all(text).map(Ports)
 }
 
-fn parse_volume(text: &str) -> Result<Volume, String> {
-    let parts: Vec<_> = text.split(':').collect();
-    let (source, destination, mode) = match parts[..] {
-        [destination] => (None, destination, ""),
-        [source, destination] => (Some(source), destination, ""),
-        [source, destination, mode] => (Some(source), destination, mode),
-        _ => return Err("wanted SOURCE:PATH[:OPTIONS]".into()),
-    };
-    let destination = parse_destination(destination)?;
-    if let Some(source) = source
-        && !source.starts_with('/')
-    {
-        names::parse(source).map_err(|_| format!("{source:?} is neither an absolute path nor a volume's name"))?;
+fn parse_stream(text: &str) -> Result<String, String> {
+    let name = text.to_ascii_lowercase();
+    match name.as_str() {
+        "stdin" | "stdout" | "stderr" => Ok(name),
+        _ => Err("valid streams are STDIN, STDOUT and STDERR".into()),
     }
-    let mut read_only = false;
-    for option in mode.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            // SELinux labels: there is no SELinux here.
-            "z" | "Z" => {}
-            "nocopy" if source.is_none_or(|source| !source.starts_with('/')) => {}
-            other => return Err(format!("unknown volume option {other:?}")),
-        }
-    }
-    Ok(Volume { text: text.into(), source: source.map(Into::into), destination, mode: mode.into(), read_only })
-}
-
-/// Where a volume is to be mounted.
-pub fn parse_destination(text: &str) -> Result<String, String> {
-    let path = normalize(text);
-    if !text.starts_with('/') || path == "/" {
-        return Err(format!("{text:?} must be an absolute path in the container, and not its root"));
-    }
-    Ok(path)
 }
 
 fn parse_device(text: &str) -> Result<Device, String> {
@@ -262,20 +304,6 @@ pub fn normalize(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-fn parse_memory(text: &str) -> Result<u64, String> {
-    // Docker's minimum: less does not hold a process.
-    const MIN: u64 = 6 << 20;
-    let bytes = parse_size(text).map_err(|error| error.to_string())?;
-    if bytes != 0 && bytes < MIN { Err("Minimum memory limit allowed is 6MB".into()) } else { Ok(bytes) }
-}
-
-fn parse_swap(text: &str) -> Result<i64, String> {
-    if text == "-1" {
-        return Ok(-1);
-    }
-    parse_size(text).map(u64::cast_signed).map_err(|error| error.to_string())
-}
-
 fn parse_workdir(text: &str) -> Result<String, String> {
     if text.starts_with('/') {
         Ok(normalize(text))
@@ -291,64 +319,10 @@ fn parse_hostname(text: &str) -> Result<String, String> {
     if valid { Ok(text.into()) } else { Err(format!("{text:?} is no host name")) }
 }
 
-/// The environment: the image's, then the files', then `-e`; a name that comes again replaces its value in place.
-pub fn environment(image: &[String], files: &[PathBuf], given: &[String]) -> anyhow::Result<Vec<String>> {
-    let mut all = image.to_vec();
-    for file in files {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        for entry in text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            set_variable(&mut all, entry).with_context(|| format!("in {}", file.display()))?;
-        }
-    }
-    given.iter().try_for_each(|entry| set_variable(&mut all, entry))?;
-    Ok(all)
-}
-
-/// `KEY=VALUE`, or `KEY` to pass on the caller's value.
-pub fn set_variable(all: &mut Vec<String>, entry: &str) -> anyhow::Result<()> {
-    let (key, value) = match entry.split_once('=') {
-        Some((key, value)) => (key, Some(value.to_owned())),
-        None => (entry, std::env::var(entry).ok()),
-    };
-    anyhow::ensure!(!key.is_empty() && !key.contains(char::is_whitespace), "{entry:?} is no environment variable");
-    let same = |other: &String| other.split('=').next() == Some(key);
-    let Some(value) = value else {
-        return Ok(());
-    };
-    let entry = format!("{key}={value}");
-    match all.iter_mut().find(|other| same(other)) {
-        Some(other) => *other = entry,
-        None => all.push(entry),
-    }
-    Ok(())
-}
-
-/// Labels: the image's, then the given ones.
-pub fn labels(image: BTreeMap<String, String>, given: &[String]) -> BTreeMap<String, String> {
-    let given = given.iter().map(|label| label.split_once('=').unwrap_or((label, "")));
-    image.into_iter().chain(given.map(|(key, value)| (key.to_owned(), value.to_owned()))).collect()
-}
-
-/// A bind mount's source.
-pub fn is_path(source: &str) -> bool {
-    Path::new(source).is_absolute()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn volumes() {
-        let bind = parse_volume("/srv:/data:ro").unwrap();
-        assert_eq!((bind.source.as_deref(), bind.destination.as_str(), bind.read_only), (Some("/srv"), "/data", true));
-        assert_eq!(parse_volume("db:/var//lib/../db").unwrap().destination, "/var/db");
-        assert_eq!(parse_volume("/data").unwrap().source, None);
-        for wrong in ["", "a:b", "./x:/y", "../x:/y", "x:/", "x:/..", "a:/b:xx", "a:/b:ro:c", ":/x", "/a:/b:nocopy"] {
-            assert!(parse_volume(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn devices() {
@@ -367,28 +341,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn environment_is_replaced_in_place() {
-        let image = ["A=1".to_owned(), "B=2".to_owned()];
-        let given = ["A=3".to_owned(), "C=x=y".to_owned(), "CORACLE_NO_SUCH_VARIABLE".to_owned()];
-        assert_eq!(environment(&image, &[], &given).unwrap(), ["A=3", "B=2", "C=x=y"]);
-        assert!(environment(&[], &[], &["=x".to_owned()]).is_err());
-    }
-
-    #[test]
-    fn memory_has_a_minimum() {
-        assert!(parse_memory("1m").is_err());
-        assert_eq!(parse_memory("64m"), Ok(64 << 20));
-        assert_eq!(parse_swap("-1"), Ok(-1));
-    }
-
     proptest! {
         #[test]
         fn never_panics(text in ".{0,60}") {
-            let _ = parse_volume(&text);
             let _ = parse_device(&text);
             let _ = parse_hostname(&text);
-            let _ = set_variable(&mut Vec::new(), &text);
         }
 
         #[test]

@@ -127,8 +127,8 @@ pub fn run(args: &PullArgs) -> anyhow::Result<i32> {
 }
 
 /// Pull for `ctr run`, telling what is done on standard error.
-pub fn pull(store: &Store, image: &str, options: &PullOptions) -> anyhow::Result<Image> {
-    fetch(store, image, options, false)
+pub fn pull(store: &Store, image: &str, options: &PullOptions, quiet: bool) -> anyhow::Result<Image> {
+    fetch(store, image, options, quiet)
 }
 
 fn fetch(store: &Store, image: &str, options: &PullOptions, quiet: bool) -> anyhow::Result<Image> {

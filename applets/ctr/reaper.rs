@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::lock::Lock;
 use super::record::{Live, Record, Status, release_name};
-use super::{events, files, limits, network, paths, time, volumes};
+use super::{events, files, limits, network, paths, spec_mounts, time, volumes};
 
 /// Exit status of a payload that nobody saw end.
 const UNSEEN: i32 = 137;
@@ -17,6 +17,7 @@ pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
     let cgroup = limits::destroy(id).context("cannot remove the container's cgroup");
     let network = network::detach(&record).context("cannot take the container off its network");
     Live::remove(id)?;
+    spec_mounts::release_shared_shm(id).context("cannot unmount the container's /dev/shm")?;
     // Both are tried before either counts.
     cgroup.and(network)?;
     if record.host_config.auto_remove {
@@ -43,7 +44,7 @@ pub fn record_loss(id: &str, code: i32, reason: &str) {
 pub fn sweep(id: &str) -> anyhow::Result<()> {
     // The volatile directory goes last when a run is undone: where it still is, something may be left.
     let unfinished = paths::live_container(id).exists();
-    if !unfinished && Record::exists(id) && Record::read(id)?.state.status != Status::Running {
+    if !unfinished && Record::exists(id) && !Record::read(id)?.state.status.is_live() {
         return Ok(());
     }
     let Some(lock) = Lock::try_take(id)? else { return Ok(()) };
@@ -51,7 +52,7 @@ pub fn sweep(id: &str) -> anyhow::Result<()> {
         return remove_remains(id, lock);
     }
     // Looked at under the lock: the end may have been written meanwhile.
-    if Record::read(id)?.state.status == Status::Running {
+    if Record::read(id)?.state.status.is_live() {
         record_loss(id, UNSEEN, "its monitor or the machine went away");
     }
     finish(id, lock)
@@ -62,6 +63,7 @@ fn remove_remains(id: &str, lock: Lock) -> anyhow::Result<()> {
     kill_payload(id);
     limits::destroy(id).context("cannot remove the container's cgroup")?;
     network::detach_unknown(id).context("cannot take the container off its network")?;
+    spec_mounts::release_shared_shm(id).context("cannot unmount the container's /dev/shm")?;
     let dir = paths::container(id);
     files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     lock.remove().context("cannot remove the container's volatile files")

@@ -7,6 +7,9 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, Durability};
+pub use super::record_config::{Config, Healthcheck};
+pub use super::record_health::Health;
+pub use super::record_host::{Device, HostConfig, RestartPolicy};
 use super::{paths, time};
 
 /// The record.
@@ -43,6 +46,12 @@ pub struct Record {
     pub config: Config,
     /// How it is reached.
     pub network_settings: NetworkSettings,
+    /// How often the restart policy has started it again since a person did.
+    pub restart_count: u32,
+    /// Always `linux`.
+    pub platform: String,
+    /// Always `overlayfs`.
+    pub driver: String,
     /// Where the root file system comes from: unpacked layers, top-most last.
     pub layers: Vec<PathBuf>,
 }
@@ -51,13 +60,13 @@ pub struct Record {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct State {
-    /// `created`, `running` or `exited`.
+    /// `created`, `running`, `restarting` or `exited`.
     pub status: Status,
     /// Whether the payload runs.
     pub running: bool,
     /// Whether it is frozen.
     pub paused: bool,
-    /// Never, yet.
+    /// Whether it has ended and its restart policy is about to start it again.
     pub restarting: bool,
     /// Whether the OOM killer struck in it.
     #[serde(rename = "OOMKilled")]
@@ -74,6 +83,9 @@ pub struct State {
     pub started_at: String,
     /// RFC 3339.
     pub finished_at: String,
+    /// How its health checks go, if it has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// The boot in which it was started: process ids of another mean nothing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub boot_id: String,
@@ -93,6 +105,7 @@ impl Default for State {
             error: String::new(),
             started_at: time::NEVER.into(),
             finished_at: time::NEVER.into(),
+            health: None,
             boot_id: String::new(),
         }
     }
@@ -113,63 +126,27 @@ pub enum Status {
     Created,
     /// Started, and its end is not on record.
     Running,
+    /// Ended, and about to be started again.
+    Restarting,
     /// Ended.
     Exited,
 }
 
 impl Status {
+    /// Whether a monitor is in charge of it.
+    pub fn is_live(self) -> bool {
+        matches!(self, Status::Running | Status::Restarting)
+    }
+
     /// Docker's word.
     pub fn word(self) -> &'static str {
         match self {
             Status::Created => "created",
             Status::Running => "running",
+            Status::Restarting => "restarting",
             Status::Exited => "exited",
         }
     }
-}
-
-/// `HostConfig`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct HostConfig {
-    /// `-v` as given.
-    pub binds: Vec<String>,
-    /// `bridge`, `host` or `none`.
-    pub network_mode: String,
-    /// Published ports.
-    pub port_bindings: PortMap,
-    /// `--rm`.
-    pub auto_remove: bool,
-    /// Never.
-    pub privileged: bool,
-    /// `--read-only`.
-    pub readonly_rootfs: bool,
-    /// `--cap-add`.
-    pub cap_add: Vec<String>,
-    /// `--cap-drop`.
-    pub cap_drop: Vec<String>,
-    /// `--device`.
-    pub devices: Vec<Device>,
-    /// Bytes; 0 is no limit.
-    pub memory: u64,
-    /// Bytes of memory and swap together; 0 is twice the memory, -1 no limit.
-    pub memory_swap: i64,
-    /// Billionths of a CPU; 0 is no limit.
-    pub nano_cpus: u64,
-    /// Tasks; 0 is no limit.
-    pub pids_limit: u64,
-}
-
-/// One of `HostConfig.Devices`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Device {
-    /// Where it is on the host.
-    pub path_on_host: PathBuf,
-    /// Where the container finds it.
-    pub path_in_container: String,
-    /// Letters of `rwm`: read, write, make a node.
-    pub cgroup_permissions: String,
 }
 
 /// Container port (`80/tcp`) to host addresses.
@@ -189,7 +166,7 @@ pub struct HostPort {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct MountPoint {
-    /// `bind` or `volume`.
+    /// `bind`, `volume` or `tmpfs`.
     #[serde(rename = "Type")]
     pub kind: String,
     /// A volume's name.
@@ -204,38 +181,14 @@ pub struct MountPoint {
     /// Writable.
     #[serde(rename = "RW")]
     pub rw: bool,
-}
-
-/// `Config`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Config {
-    /// Host name.
-    pub hostname: String,
-    /// `USER[:GROUP]`, empty for root.
-    pub user: String,
-    /// `-t`.
-    pub tty: bool,
-    /// `-i`.
-    pub open_stdin: bool,
-    /// Environment.
-    pub env: Vec<String>,
-    /// Command, or arguments of the entry point.
-    pub cmd: Vec<String>,
-    /// The image as it was asked for.
-    pub image: String,
-    /// Working directory.
-    pub working_dir: String,
-    /// Entry point.
-    pub entrypoint: Vec<String>,
-    /// Labels.
-    pub labels: BTreeMap<String, String>,
-    /// Ports that the image names.
-    pub exposed_ports: BTreeMap<String, BTreeMap<String, String>>,
-    /// Paths that the image wants volumes on.
-    pub volumes: BTreeMap<String, BTreeMap<String, String>>,
-    /// Signal that `stop` sends, empty for SIGTERM.
-    pub stop_signal: String,
+    /// Of a volume: always `local`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub driver: String,
+    /// Of a bind mount: how mounts below it spread.
+    pub propagation: String,
+    /// Options of the runtime's that the rest does not say.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 /// `NetworkSettings`.
@@ -306,6 +259,11 @@ impl Record {
     /// Read the record and what is true of it just now. Call [`super::reaper::sweep`] first, so that `running` is believable.
     pub fn load(id: &str) -> anyhow::Result<Self> {
         let mut record = Self::read(id)?;
+        if record.state.status == Status::Restarting {
+            // As under Docker, which says so of one that is between two runs.
+            record.state.running = true;
+            record.state.restarting = true;
+        }
         if record.state.status == Status::Running {
             match Live::read(id) {
                 Some(live) => {
@@ -314,6 +272,7 @@ impl Record {
                     record.network_settings = live.network;
                     record.state.oom_killed = super::limits::oom_killed(id);
                     record.state.paused = super::limits::is_frozen(id);
+                    record.state.health = Health::read(id);
                 }
                 // The start is under way, or the end is being written.
                 None => record = Self::read(id)?,

@@ -1,51 +1,94 @@
 //! From a record to an OCI runtime specification.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
 
 use anyhow::Context;
 use oci_spec::runtime::{
-    Capability, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Mount, Process, Spec,
+    Capability, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Process, Spec,
 };
 
-use super::record::{Device, MountPoint, Record};
+use super::options_limits::rlimit;
+use super::options_security::{Security, device_rule};
+use super::options_spaces::{check_ipc, other};
+use super::record::{Device, Record};
+use super::{spec_mounts, spec_security};
 use crate::runtime;
 
 /// The specification of a container, but for the devices, which [`add_devices`] adds when it is started.
 pub fn build(record: &Record) -> anyhow::Result<Spec> {
+    let host = &record.host_config;
+    let security = Security::of(&host.security_opt).map_err(anyhow::Error::msg)?;
     let mut spec = runtime::default_spec();
-    set_process(&mut spec, record)?;
+    set_process(&mut spec, record, &security)?;
     if let Some(root) = spec.root_mut() {
-        root.set_readonly(Some(record.host_config.readonly_rootfs));
-    }
-    let own_network = record.host_config.network_mode != "host";
-    if let Some(linux) = spec.linux_mut()
-        && !own_network
-    {
-        let kept = linux.namespaces().clone().unwrap_or_default();
-        linux.set_namespaces(Some(
-            kept.into_iter().filter(|space| space.typ() != LinuxNamespaceType::Network).collect(),
-        ));
-        let kept = linux.sysctl().clone().unwrap_or_default();
-        linux.set_sysctl(Some(kept.into_iter().filter(|(key, _)| !key.starts_with("net.")).collect()));
+        root.set_readonly(Some(host.readonly_rootfs));
     }
     let bounding = spec.process().as_ref().and_then(|process| process.capabilities().as_ref());
     let bounding = bounding.and_then(|sets| sets.bounding().clone()).unwrap_or_default();
+    let seccomp = spec_security::seccomp(record, &security, &bounding)?;
     if let Some(linux) = spec.linux_mut() {
-        linux.set_seccomp(Some(runtime::default_seccomp(&bounding)));
+        set_namespaces(linux, record)?;
+        set_sysctls(linux, record);
+        linux
+            .set_seccomp(seccomp)
+            .set_masked_paths(Some(host.masked_paths.clone()))
+            .set_readonly_paths(Some(host.readonly_paths.clone()))
+            .set_rootfs_propagation(spec_mounts::root_propagation(record));
     }
-    spec.set_hostname(Some(record.config.hostname.clone()));
-    let mut mounts = spec.mounts().clone().unwrap_or_default();
-    let mut own: Vec<Mount> = generated(record).into_iter().chain(record.mounts.iter().map(volume)).collect();
-    // What lies below another comes after it.
-    own.sort_by_key(|mount| mount.destination().components().count());
-    mounts.extend(own);
-    spec.set_mounts(Some(mounts));
+    if host.uts_mode != "host" {
+        spec.set_hostname(Some(record.config.hostname.clone()));
+    }
+    if !host.annotations.is_empty() {
+        spec.set_annotations(Some(host.annotations.clone().into_iter().collect()));
+    }
+    spec_mounts::set(&mut spec, record, &security)?;
     Ok(spec)
 }
 
-fn set_process(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
+/// Leave out the namespaces that are the host's, and name those that are another container's.
+fn set_namespaces(linux: &mut Linux, record: &Record) -> anyhow::Result<()> {
+    use LinuxNamespaceType as Kind;
+    let host = &record.host_config;
+    let shared = [
+        (Kind::Network, host.network_mode == "host"),
+        (Kind::Ipc, host.ipc_mode == "host"),
+        (Kind::Pid, host.pid_mode == "host"),
+        (Kind::Uts, host.uts_mode == "host"),
+        (Kind::Cgroup, host.cgroupns_mode == "host"),
+    ];
+    let mut kept = linux.namespaces().clone().unwrap_or_default();
+    kept.retain(|space| !shared.contains(&(space.typ(), true)));
+    let mut join = |kind: Kind, name: &str, pid: i32| {
+        for space in kept.iter_mut().filter(|space| space.typ() == kind) {
+            space.set_path(Some(format!("/proc/{pid}/ns/{name}").into()));
+        }
+    };
+    if let Some((other, pid)) = other(&host.ipc_mode)? {
+        check_ipc(&other)?;
+        join(Kind::Ipc, "ipc", pid);
+    }
+    if let Some((_, pid)) = other(&host.pid_mode)? {
+        join(Kind::Pid, "pid", pid);
+    }
+    linux.set_namespaces(Some(kept));
+    Ok(())
+}
+
+/// The defaults' as far as the container has the namespace for itself, then the given ones.
+fn set_sysctls(linux: &mut Linux, record: &Record) {
+    let host = &record.host_config;
+    let mut all: HashMap<_, _> = linux.sysctl().clone().unwrap_or_default();
+    all.retain(|key, _| host.network_mode != "host" || !key.starts_with("net."));
+    if !record.config.domainname.is_empty() && host.uts_mode != "host" {
+        all.insert("kernel.domainname".into(), record.config.domainname.clone());
+    }
+    all.extend(host.sysctls.clone());
+    linux.set_sysctl(Some(all));
+}
+
+fn set_process(spec: &mut Spec, record: &Record, security: &Security) -> anyhow::Result<()> {
+    let host = &record.host_config;
     let process = spec.process_mut().as_mut().context("the default specification has no process")?;
     let mut env = record.config.env.clone();
     let mut default = |key: &str, entry: String| {
@@ -63,10 +106,16 @@ fn set_process(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
     process.set_args(Some(args)).set_env(Some(env)).set_cwd(cwd.into()).set_terminal(Some(record.config.tty));
     if let Some(mut capabilities) = process.capabilities().clone() {
         let default = capabilities.bounding().clone().unwrap_or_default();
-        let set = adjust(default, &record.host_config.cap_add, &record.host_config.cap_drop)?;
+        let set = if host.privileged { all_capabilities() } else { adjust(default, &host.cap_add, &host.cap_drop)? };
         capabilities.set_bounding(Some(set.clone())).set_permitted(Some(set.clone())).set_effective(Some(set));
         process.set_capabilities(Some(capabilities));
     }
+    process.set_no_new_privileges(Some(security.no_new_privileges.unwrap_or(!host.privileged)));
+    if host.oom_score_adj != 0 {
+        process.set_oom_score_adj(Some(host.oom_score_adj));
+    }
+    let limits = host.ulimits.iter().map(rlimit).collect::<Option<Vec<_>>>();
+    process.set_rlimits(Some(limits.context("the record has a wrong ulimit")?));
     Ok(())
 }
 
@@ -76,6 +125,13 @@ pub fn add_devices(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
     let mut nodes = linux.devices().clone().unwrap_or_default();
     let mut resources = linux.resources().clone().unwrap_or_default();
     let mut rules = resources.devices().clone().unwrap_or_default();
+    if record.host_config.privileged {
+        rules.extend(device_rule("a *:* rwm"));
+        nodes.extend(spec_security::host_devices()?);
+    }
+    for rule in &record.host_config.device_cgroup_rules {
+        rules.push(device_rule(rule).with_context(|| format!("the record has a wrong device rule {rule:?}"))?);
+    }
     for wanted in &record.host_config.devices {
         let device = device(wanted)?;
         let mut rule = LinuxDeviceCgroup::default();
@@ -94,28 +150,36 @@ pub fn add_devices(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
 
 fn device(wanted: &Device) -> anyhow::Result<LinuxDevice> {
     let path = &wanted.path_on_host;
-    let meta = std::fs::metadata(path).with_context(|| format!("cannot use the device {}", path.display()))?;
+    let meta = std::fs::metadata(path).with_context(|| {
+        format!("error gathering device information while adding custom device \"{}\"", path.display())
+    })?;
     let kind = match meta.file_type() {
         kind if kind.is_char_device() => LinuxDeviceType::C,
         kind if kind.is_block_device() => LinuxDeviceType::B,
         _ => anyhow::bail!("{} is no device", path.display()),
     };
+    Ok(device_node(&wanted.path_in_container, kind, &meta))
+}
+
+/// A node like one of the host.
+pub fn device_node(path: &str, kind: LinuxDeviceType, meta: &std::fs::Metadata) -> LinuxDevice {
     let mut device = LinuxDevice::default();
     device
-        .set_path(wanted.path_in_container.clone().into())
+        .set_path(path.into())
         .set_typ(kind)
         .set_major(rustix::fs::major(meta.rdev()).into())
         .set_minor(rustix::fs::minor(meta.rdev()).into())
         .set_file_mode(Some(meta.mode() & 0o777))
         .set_uid(Some(meta.uid()))
         .set_gid(Some(meta.gid()));
-    Ok(device)
+    device
 }
 
 /// Where no device rules can be kept a container does without CAP_MKNOD, unless that was asked for by name. Says whether `error` is
 /// that case and the process has changed.
 pub fn drop_mknod(error: &runtime::Error, process: &mut Process, record: &Record) -> bool {
     let asked = record.host_config.cap_add.iter().any(|name| name == "MKNOD" || name == "ALL");
+    let asked = asked || record.host_config.privileged;
     let Some(mut sets) =
         process.capabilities().clone().filter(|_| matches!(error, runtime::Error::Devices(_)) && !asked)
     else {
@@ -162,7 +226,8 @@ fn adjust(mut set: HashSet<Capability>, add: &[String], drop: &[String]) -> anyh
     Ok(set)
 }
 
-fn all_capabilities() -> HashSet<Capability> {
+/// All that there are.
+pub fn all_capabilities() -> HashSet<Capability> {
     use Capability as C;
     HashSet::from([
         C::AuditControl,
@@ -207,33 +272,6 @@ fn all_capabilities() -> HashSet<Capability> {
         C::Syslog,
         C::WakeAlarm,
     ])
-}
-
-/// /etc/hosts, /etc/hostname and /etc/resolv.conf, which the engine writes.
-fn generated(record: &Record) -> Vec<Mount> {
-    let files = [
-        ("/etc/resolv.conf", &record.resolv_conf_path),
-        ("/etc/hostname", &record.hostname_path),
-        ("/etc/hosts", &record.hosts_path),
-    ];
-    let hidden = |destination: &str| record.mounts.iter().any(|mount| mount.destination == destination);
-    let wanted = files.into_iter().filter(|(destination, _)| !hidden(destination));
-    wanted.map(|(destination, source)| bind(source, destination, !record.host_config.readonly_rootfs)).collect()
-}
-
-fn volume(mount: &MountPoint) -> Mount {
-    bind(&mount.source, &mount.destination, mount.rw)
-}
-
-fn bind(source: &Path, destination: &str, writable: bool) -> Mount {
-    let mut mount = Mount::default();
-    let access = if writable { "rw" } else { "ro" };
-    mount
-        .set_destination(destination.into())
-        .set_typ(Some("bind".into()))
-        .set_source(Some(source.into()))
-        .set_options(Some(["rbind", "rprivate", access].map(Into::into).to_vec()));
-    mount
 }
 
 #[cfg(test)]

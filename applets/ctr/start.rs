@@ -14,7 +14,7 @@ use super::record::{Live, MountPoint, Record};
 use super::spec::{self, drop_mknod};
 use super::volumes::is_volume;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{ENGINE_FAILED, events, limits, network, paths, reaper};
+use super::{ENGINE_FAILED, events, limits, network, paths, reaper, spec_mounts};
 use crate::runtime::{self, Caller, CopyUp, Io, Launch, Root};
 
 /// What became of a start.
@@ -144,6 +144,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     let mut spec = spec::build(record)?;
     spec::add_devices(&mut spec, record)?;
     network::write_files(record)?;
+    spec_mounts::make_shared_shm(record)?;
     let cgroup = limits::create(&record.id, &record.host_config)?;
     let copy_up = copy_up(record);
     let (upper, work, target) = (dir.join("upper"), dir.join("work"), dir.join("rootfs"));
@@ -188,7 +189,10 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
 
 /// The volumes that may have to be filled.
 fn copy_up(record: &Record) -> Vec<CopyUp> {
-    let copied = |mount: &&MountPoint| is_volume(mount) && !mount.mode.split(',').any(|option| option == "nocopy");
+    let is_nocopy = |mount: &MountPoint| {
+        mount.mode.split(',').chain(mount.options.iter().map(String::as_str)).any(|option| option == "nocopy")
+    };
+    let copied = |mount: &&MountPoint| is_volume(mount) && !is_nocopy(mount);
     let wanted = record.mounts.iter().filter(copied).map(|mount| {
         Some(CopyUp { destination: mount.destination.clone().into(), volume: mount.source.parent()?.into() })
     });

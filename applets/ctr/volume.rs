@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Subcommand;
 
-use super::options::labels;
+use super::options_env::labels;
 use super::{list::Format, names, volumes};
 
 /// `volume`.

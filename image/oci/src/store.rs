@@ -196,6 +196,14 @@ impl Store {
         self.set_name(name, &self.resolve(text)?.manifest, None)
     }
 
+    /// An image's configuration as it is stored: it may say more than the specification knows, such as Docker's `Healthcheck`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn raw_config(&self, image: &Image) -> Result<Vec<u8>> {
+        self.read_blob(image.id())
+    }
+
     pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Vec<u8>> {
         let path = self.blob_path(digest);
         let bytes = fs::read(&path).at("reading", &path)?;
