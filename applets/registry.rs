@@ -48,6 +48,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::ctr::APPLET,
     &crate::text::diff::APPLET,
     &crate::system::dmesg::APPLET,
+    &crate::ctr::docker_init::APPLET,
     &crate::truth::FALSE,
     &crate::text::find::APPLET,
     &crate::system::free::APPLET,

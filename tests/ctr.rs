@@ -15,6 +15,8 @@ mod attacks;
 mod lifecycle;
 #[path = "cases/ctr_lists.rs"]
 mod lists;
+#[path = "cases/ctr_options.rs"]
+mod options;
 #[path = "cases/ctr_terminal.rs"]
 mod terminal;
 #[path = "cases/ctr_volumes.rs"]
@@ -40,7 +42,7 @@ impl Engine {
         }
         fs::copy(busybox, tree.join("bin/busybox")).unwrap();
         for name in
-            "sh cat chmod chown echo false id ln ls mkdir mknod mount ps rm sleep stat stty test touch true unshare wc"
+            "sh cat chmod chown echo false grep hostname id ln ls mkdir mknod mount ps rm sed sleep stat stty test touch true unshare wc"
                 .split(' ')
         {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(name)).unwrap();

@@ -33,6 +33,20 @@ pub struct Manner {
     sig_proxy: bool,
 }
 
+/// Which of the payload's streams a client prints.
+#[derive(Clone, Copy)]
+pub struct Show {
+    /// Standard output, and all of a terminal.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+impl Show {
+    /// Both.
+    pub const ALL: Show = Show { stdout: true, stderr: true };
+}
+
 /// `attach`.
 #[derive(clap::Args)]
 pub struct AttachArgs {
@@ -58,7 +72,7 @@ pub fn attach(args: &AttachArgs) -> anyhow::Result<i32> {
         // Another size first: a change is what makes full-screen programs paint themselves anew.
         wire.send(Kind::Size, &wire::size(rows.saturating_add(1), columns))?;
     }
-    follow(&wire, &args.manner, config.open_stdin && !args.no_stdin, config.tty)
+    follow(&wire, &args.manner, config.open_stdin && !args.no_stdin, config.tty, Show::ALL)
 }
 
 /// Rows and columns of the caller's terminal.
@@ -101,11 +115,11 @@ pub fn signals() -> anyhow::Result<SignalFd> {
 }
 
 /// Follow a started container to its end; gives its exit status, 0 if the user left it by the detach keys.
-pub fn follow(wire: &Wire, manner: &Manner, interactive: bool, tty: bool) -> anyhow::Result<i32> {
+pub fn follow(wire: &Wire, manner: &Manner, interactive: bool, tty: bool, show: Show) -> anyhow::Result<i32> {
     let signals = signals()?;
     let _raw = if tty && interactive { Some(Raw::enter()?) } else { None };
     let leave = tty.then(|| Watch::new(manner.detach_keys.clone()));
-    let mut session = Session { wire, signals: &signals, input: interactive, leave, sig_proxy: manner.sig_proxy };
+    let mut session = Session { wire, signals: &signals, input: interactive, leave, sig_proxy: manner.sig_proxy, show };
     session.send_size();
     session.run()
 }
@@ -118,6 +132,7 @@ struct Session<'a> {
     /// The container has a terminal, which these keys leave.
     leave: Option<Watch>,
     sig_proxy: bool,
+    show: Show,
 }
 
 impl Session<'_> {
@@ -137,8 +152,12 @@ impl Session<'_> {
                 continue;
             }
             match self.wire.receive(&mut buffer)? {
-                Packet::Body(Kind::Output, length) => print(&mut io::stdout().lock(), &buffer[..length])?,
-                Packet::Body(Kind::Error, length) => print(&mut io::stderr().lock(), &buffer[..length])?,
+                Packet::Body(Kind::Output, length) if self.show.stdout => {
+                    print(&mut io::stdout().lock(), &buffer[..length])?
+                }
+                Packet::Body(Kind::Error, length) if self.show.stderr => {
+                    print(&mut io::stderr().lock(), &buffer[..length])?
+                }
                 Packet::Body(Kind::Exited, _) => {
                     return wire::number(&buffer).context("the monitor sent a broken exit status");
                 }

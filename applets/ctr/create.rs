@@ -24,7 +24,7 @@ pub fn store() -> anyhow::Result<Store> {
 
 /// Put a new container on record. Nothing is left of one that fails. The lock keeps others from taking it for remains until it is
 /// started or let go.
-pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)> {
+pub fn create(options: &Options, state: State, detached: bool) -> anyhow::Result<(Record, Lock)> {
     check(options)?;
     // Until the record says that the image is in use nobody may remove it.
     let store = store()?;
@@ -33,6 +33,10 @@ pub fn create(options: &Options, state: State) -> anyhow::Result<(Record, Lock)>
     let id = names::new_id()?;
     let dir = paths::container(&id);
     let mut record = Record { state, ..record(options, &source, &id)? };
+    if detached {
+        let config = &mut record.config;
+        (config.attach_stdin, config.attach_stdout, config.attach_stderr) = (false, false, false);
+    }
     limits::check(&record.host_config)?;
     let lock = Lock::take(&id).context("cannot lock the container")?.context("the new id is in use")?;
     match make(&dir, &mut record, options.name.as_deref()) {
@@ -66,11 +70,14 @@ fn check(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Put a new container's id into the file of `--cidfile`.
-pub fn write_cidfile(options: &Options, id: &str) -> anyhow::Result<()> {
-    let Some(path) = &options.cidfile else { return Ok(()) };
+fn write_cidfile(record: &Record) -> anyhow::Result<()> {
+    let path = &record.host_config.container_id_file;
+    if path.is_empty() {
+        return Ok(());
+    }
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
-    file.and_then(|mut file| std::io::Write::write_all(&mut file, id.as_bytes()))
-        .with_context(|| format!("failed to create the container ID file {}", path.display()))
+    file.and_then(|mut file| std::io::Write::write_all(&mut file, record.id.as_bytes()))
+        .with_context(|| format!("failed to create the container ID file {path}"))
 }
 
 fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<()> {
@@ -92,7 +99,8 @@ fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<(
     };
     record.name = format!("/{name}");
     let _volumes = make_sources(record)?;
-    record.write()
+    record.write()?;
+    write_cidfile(record)
 }
 
 fn free_name(id: &str) -> anyhow::Result<String> {
@@ -287,14 +295,16 @@ fn config(options: &Options, source: &Source, host: &HostConfig, id: &str) -> an
     let published = options.publish.iter().flat_map(|ports| &ports.0);
     let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
     let exposed = source.ports.iter().map(|port| if port.contains('/') { port.clone() } else { format!("{port}/tcp") });
-    let attach = |stream: &str| options.attach.iter().any(|name| name == stream);
+    let attach = |stream: &str, default| {
+        if options.attach.is_empty() { default } else { options.attach.iter().any(|name| name == stream) }
+    };
     Ok(Config {
         hostname,
         domainname: options.names.domainname.clone().unwrap_or_default(),
         user: options.user.clone().unwrap_or_else(|| source.user.clone()),
-        attach_stdin: attach("stdin"),
-        attach_stdout: attach("stdout"),
-        attach_stderr: attach("stderr"),
+        attach_stdin: attach("stdin", options.interactive),
+        attach_stdout: attach("stdout", true),
+        attach_stderr: attach("stderr", true),
         exposed_ports: exposed
             .chain(options.names.exposed().cloned())
             .chain(published)

@@ -93,7 +93,7 @@ pub fn exec(args: &Args) -> anyhow::Result<i32> {
             io,
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
             user,
-            caller: Caller::default(),
+            caller: Caller { groups: &record.host_config.group_add, ..Caller::default() },
         })
     };
     let mut created = match exec(&process) {

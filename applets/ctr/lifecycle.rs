@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 
 use super::lock::Lock;
-use super::record::{self, Live, Record, Status};
+use super::record::{self, Live, Record};
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
 use super::{events, limits, paths, reaper, signals, volumes};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 
 use super::logfile::{self, Entry};
-use super::record::{self, Record, Status};
+use super::record::{self, Record};
 use super::{reaper, time};
 
 /// How often a followed log is looked at.

@@ -6,6 +6,7 @@
 mod attach;
 mod create;
 mod create_mounts;
+pub mod docker_init;
 mod events;
 mod exec;
 mod farewell;

@@ -44,7 +44,13 @@ pub fn volumes() -> PathBuf {
 
 /// A container's cgroup, relative to the cgroup v2 root.
 pub fn cgroup(id: &str) -> PathBuf {
-    PathBuf::from("coracle/containers").join(id)
+    let parent = std::fs::read_to_string(cgroup_parent(id)).unwrap_or_else(|_| "coracle/containers".into());
+    PathBuf::from(parent).join(id)
+}
+
+/// The file that says which cgroup a container's is in, if it is not the usual one.
+pub fn cgroup_parent(id: &str) -> PathBuf {
+    live_container(id).join("cgroup-parent")
 }
 
 fn overridable(variable: &str, default: &str) -> PathBuf {

@@ -1,6 +1,6 @@
 //! `ctr run`, `ctr create` and `ctr start`.
 
-use super::attach::Manner;
+use super::attach::{Manner, Show};
 use super::lock::Lock;
 use super::options::Options;
 use super::record::{Record, State};
@@ -14,7 +14,8 @@ use std::io::Write;
 #[command(disable_help_flag = true, override_usage = "ctr run [OPTIONS] IMAGE [COMMAND] [ARG]...")]
 pub struct RunArgs {
     /// Leave it running and print its id
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true",
+          action = clap::ArgAction::Set)]
     detach: bool,
 
     #[command(flatten)]
@@ -53,10 +54,16 @@ pub struct StartArgs {
 
 /// Create a container and start it.
 pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
+    anyhow::ensure!(
+        !args.detach || args.options.attach.is_empty(),
+        "conflicting options: cannot specify both --attach and --detach"
+    );
     runtime::seal_self()?;
     reaper::sweep_live()?;
-    let (container, lock) = create::create(&args.options, State::starting())?;
-    let follow = (!args.detach).then_some((&args.manner, container.config.open_stdin));
+    let (container, lock) = create::create(&args.options, State::starting(), args.detach)?;
+    let config = &container.config;
+    let show = Show { stdout: config.attach_stdout, stderr: config.attach_stderr };
+    let follow = (!args.detach).then_some((&args.manner, config.open_stdin && config.attach_stdin, show));
     let code = begin(&container, lock, follow)?;
     if args.detach && code == 0 {
         writeln!(std::io::stdout(), "{}", container.id)?;
@@ -66,7 +73,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
 
 /// Create a container only.
 pub fn create(args: &CreateArgs) -> anyhow::Result<i32> {
-    let (container, lock) = create::create(&args.options, State::default())?;
+    let (container, lock) = create::create(&args.options, State::default(), false)?;
     lock.remove()?;
     writeln!(std::io::stdout(), "{}", container.id)?;
     Ok(0)
@@ -83,7 +90,7 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
         anyhow::ensure!(lifecycle::payload(&id)?.is_none(), "container {name} is running");
         let Some(lock) = Lock::take(&id)? else { anyhow::bail!("container {name} is being started") };
         let container = starting(&id)?;
-        let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin));
+        let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin, Show::ALL));
         let code = begin(&container, lock, follow)?;
         if !attach && code == 0 {
             writeln!(std::io::stdout(), "{name}")?;
@@ -108,12 +115,14 @@ pub fn start_again(id: &str) -> anyhow::Result<i32> {
 }
 
 /// Start it and follow it in the given manner, with or without standard input.
-fn begin(container: &Record, lock: Lock, follow: Option<(&Manner, bool)>) -> anyhow::Result<i32> {
+fn begin(container: &Record, lock: Lock, follow: Option<(&Manner, bool, Show)>) -> anyhow::Result<i32> {
     let tty = container.config.tty;
     let size = if tty { attach::terminal_size() } else { None };
     match (start(container, lock, follow.is_some(), size)?, follow) {
         (Started::Failed(code), _) => Ok(code),
-        (Started::Running(wire), Some((manner, interactive))) => attach::follow(&wire, manner, interactive, tty),
+        (Started::Running(wire), Some((manner, interactive, show))) => {
+            attach::follow(&wire, manner, interactive, tty, show)
+        }
         (Started::Running(_), None) => Ok(0),
     }
 }

@@ -38,6 +38,7 @@ pub fn build(record: &Record) -> anyhow::Result<Spec> {
     }
     if host.uts_mode != "host" {
         spec.set_hostname(Some(record.config.hostname.clone()));
+        spec.set_domainname(Some(record.config.domainname.clone()).filter(|name| !name.is_empty()));
     }
     if !host.annotations.is_empty() {
         spec.set_annotations(Some(host.annotations.clone().into_iter().collect()));
@@ -80,9 +81,6 @@ fn set_sysctls(linux: &mut Linux, record: &Record) {
     let host = &record.host_config;
     let mut all: HashMap<_, _> = linux.sysctl().clone().unwrap_or_default();
     all.retain(|key, _| host.network_mode != "host" || !key.starts_with("net."));
-    if !record.config.domainname.is_empty() && host.uts_mode != "host" {
-        all.insert("kernel.domainname".into(), record.config.domainname.clone());
-    }
     all.extend(host.sysctls.clone());
     linux.set_sysctl(Some(all));
 }

@@ -147,6 +147,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     spec_mounts::make_shared_shm(record)?;
     let cgroup = limits::create(&record.id, &record.host_config)?;
     let copy_up = copy_up(record);
+    let init = if record.host_config.init { Some(this_program()?) } else { None };
     let (upper, work, target) = (dir.join("upper"), dir.join("work"), dir.join("rootfs"));
     let create = |spec: &Spec| {
         runtime::create(&Launch {
@@ -156,7 +157,11 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
             user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
             copy_up: &copy_up,
-            caller: Caller::default(),
+            caller: Caller {
+                init: init.as_ref().map(AsFd::as_fd),
+                groups: &record.host_config.group_add,
+                ..Caller::default()
+            },
         })
     };
     let mut created = match create(&spec) {
@@ -185,6 +190,12 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
     Live { pid, start_time: start_time(pid), network: settings }.write(&record.id)?;
     let running = created.start()?;
     Ok((running.pidfd().try_clone_to_owned()?, console))
+}
+
+/// This program, read-only for the container.
+fn this_program() -> anyhow::Result<OwnedFd> {
+    let program = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    program.context("cannot open /proc/self/exe")
 }
 
 /// The volumes that may have to be filled.

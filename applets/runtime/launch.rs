@@ -23,7 +23,7 @@ use super::process::Questions;
 use super::procfs::{PrivateProc, serves, sysctls};
 use super::rootfs::{Links, Rootfs, Target, is_clean};
 use super::userns::become_root_if_there_is_one;
-use super::{Created, Error, Exec, Launch, copy_up, devices, masks};
+use super::{Created, Error, Exec, Launch, copy_up, devices, masks, user};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
@@ -91,7 +91,8 @@ pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
             PrivateProc::new()?.set_oom_score_adj(value)?;
         }
         let terminal = payload.terminal(exec.io, &rootfs)?;
-        let ids = payload.ids(exec.user, exec.process, &rootfs)?;
+        let mut ids = payload.ids(exec.user, exec.process, &rootfs)?;
+        user::add_groups(&rootfs, exec.caller.groups, &mut ids)?;
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let cwd = rootfs.open(exec.process.cwd(), flags, Links::Follow);
         let cwd = cwd.doing(|| format!("enter {} in the container", exec.process.cwd().display()))?;
@@ -270,7 +271,8 @@ impl Plan {
             terminal.bind_console(&rootfs)?;
         }
         let cwd = rootfs.target(process.cwd(), Target::Directory, Links::Follow)?;
-        let ids = self.payload.ids(launch.user, process, &rootfs)?;
+        let mut ids = self.payload.ids(launch.user, process, &rootfs)?;
+        user::add_groups(&rootfs, launch.caller.groups, &mut ids)?;
         for path in linux.readonly_paths().iter().flatten() {
             masks::make_readonly(&rootfs, path)?;
         }

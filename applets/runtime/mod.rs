@@ -105,6 +105,10 @@ pub struct Caller<'a> {
     pub no_pivot: bool,
     /// Who the container is to its hooks; a specification without any needs none.
     pub identity: Option<Identity<'a>>,
+    /// This program, to be executed as `docker-init -- PROGRAM ARGS` in place of the payload's program.
+    pub init: Option<BorrowedFd<'a>>,
+    /// Groups of the payload beside its user's, by name or number as the container's /etc/group has them.
+    pub groups: &'a [String],
     /// A listening socket of [`gate_socket`]: after [`Created::hand_over`] the process waits there for [`open_gate`].
     pub gate: Option<BorrowedFd<'a>>,
 }

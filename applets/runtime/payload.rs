@@ -3,6 +3,7 @@
 use std::ffi::CString;
 
 use coracle_abi::process::{close_on_exec_from, new_session_keyring, reset_signals};
+use nix::fcntl::AtFlags;
 use oci_spec::runtime::{Linux, Process, Spec};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode};
@@ -125,7 +126,12 @@ impl Payload {
 
     pub(super) fn ids(&self, wanted: Option<&str>, process: &Process, rootfs: &Rootfs) -> Step<Ids> {
         if let Some(text) = wanted {
-            return user::find(rootfs, text);
+            let mut ids = user::find(rootfs, text)?;
+            // A group that may do less than others must not be shaken off by one that does not name it (CVE-2022-36109).
+            if !ids.groups.contains(&ids.gid) {
+                ids.groups.insert(0, ids.gid);
+            }
+            return Ok(ids);
         }
         let user = process.user();
         let home = if self.has_home { None } else { user::home(rootfs, user.uid())? };
@@ -169,6 +175,9 @@ impl Payload {
         if let (true, Some(filter)) = (self.no_new_privs, &self.filter) {
             self.load(filter, pid)?;
         }
+        if let Some(init) = caller.init {
+            return Err(self.execute_below(init, &env));
+        }
         Err(self.execute(&env))
     }
 
@@ -208,6 +217,17 @@ impl Payload {
             env.push(CString::new(format!("HOME={home}")).map_err(|_| Errno::INVAL).doing(|| "set HOME".into())?);
         }
         Ok(env)
+    }
+
+    /// Execute this program as the container's init, which executes the payload's.
+    fn execute_below(&self, init: BorrowedFd<'_>, env: &[CString]) -> Failure {
+        let args: Vec<CString> = [c"docker-init", c"--"].map(Into::into).into_iter().chain(self.args.clone()).collect();
+        let Err(errno) = nix::unistd::execveat(init, c"", &args, env, AtFlags::AT_EMPTY_PATH);
+        Failure {
+            kind: FailureKind::Setup,
+            doing: "execute this program as the container's init".into(),
+            errno: Errno::from_raw_os_error(errno as i32),
+        }
     }
 
     /// Execute the program, looked for in `PATH` as a shell does; comes back only when it cannot.

@@ -46,6 +46,39 @@ pub(super) fn home(rootfs: &Rootfs, uid: u32) -> Step<Option<String>> {
         .map(|entry| entry.home.into()))
 }
 
+/// Add groups of the container's /etc/group, by name or number, to those of the process.
+pub(super) fn add_groups(rootfs: &Rootfs, wanted: &[String], ids: &mut Ids) -> Step {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let file = read(rootfs, "/etc/group")?;
+    for name in wanted {
+        let gid = find_group(name, &file).map_err(|why| Failure {
+            kind: FailureKind::Setup,
+            doing: format!("use the group {name:?}: {why}"),
+            errno: Errno::INVAL,
+        })?;
+        if !ids.groups.contains(&gid) {
+            ids.groups.push(gid);
+        }
+    }
+    Ok(())
+}
+
+fn find_group(name: &str, file: &str) -> Result<u32, &'static str> {
+    let gid = match id(name)? {
+        Some(gid) if !name.is_empty() => gid,
+        _ => file
+            .lines()
+            .find_map(|line| match line.split(':').collect::<Vec<_>>()[..] {
+                [group, _, gid, ..] if group == name => gid.parse().ok(),
+                _ => None,
+            })
+            .ok_or("no such group in the container's /etc/group")?,
+    };
+    if gid == NOBODY { Err("4294967295 is no id") } else { Ok(gid) }
+}
+
 /// A file of the container; a missing one is empty. A device or a pipe is not opened.
 fn read(rootfs: &Rootfs, path: &str) -> Step<String> {
     let words = || format!("read {path} of the container");
@@ -162,6 +195,14 @@ mod tests {
         assert_eq!(ids("redis:log"), Ids { uid: 101, gid: 4, groups: vec![], home: Some("/var/lib/redis".into()) });
         assert_eq!(ids("7777"), Ids { uid: 7777, gid: 0, groups: vec![], home: None });
         assert_eq!(ids("7777:8888").gid, 8888);
+    }
+
+    #[test]
+    fn groups_by_name_or_number() {
+        assert_eq!((find_group("log", GROUP), find_group("7", GROUP)), (Ok(4), Ok(7)));
+        for wrong in ["", "nogroup", "-1", "4294967295", "4294967296", "log:"] {
+            assert!(find_group(wrong, GROUP).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
