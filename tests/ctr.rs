@@ -232,7 +232,7 @@ fn cve_2019_19921_proc_and_dev_as_links() {
 #[test]
 fn cve_2026_30892_malformed_users_are_errors() {
     let Some(engine) = Engine::new() else { return };
-    assert_eq!(engine.run(&["--user", "user"], "id").1.trim(), "uid=1000(user) gid=1000");
+    assert_eq!(engine.run(&["--user", "user"], "id").1.trim(), "uid=1000(user) gid=1000 groups=1000");
     for user in ["4294967296", "-1", "nobody", "user:", "0x0", "4294967295", " 0"] {
         assert_eq!(engine.run(&[&format!("--user={user}")], "id").0, 125, "{user}");
     }

@@ -84,7 +84,7 @@ pub fn exec(args: &Args) -> anyhow::Result<i32> {
         },
     };
     let cgroup = limits::open(&id);
-    let user = args.user.as_deref().or(Some(record.config.user.as_str())).filter(|user| !user.is_empty());
+    let user = Some(args.user.as_deref().filter(|user| !user.is_empty()).unwrap_or(record.user()));
     let exec = |process: &Process| {
         runtime::exec(&Exec {
             target: target.as_fd(),

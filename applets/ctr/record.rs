@@ -302,6 +302,11 @@ impl Record {
         Ok(record)
     }
 
+    /// Who it runs as: root, looked up like any other, if nothing else is said.
+    pub fn user(&self) -> &str {
+        if self.config.user.is_empty() { "0" } else { &self.config.user }
+    }
+
     /// Program and arguments in one line.
     pub fn command_line(&self) -> String {
         std::iter::once(self.path.as_str()).chain(self.args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")

@@ -155,7 +155,7 @@ fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedF
             root: Root::Overlay { lower: &record.layers, upper: &upper, work: &work, target: &target },
             io,
             cgroup: cgroup.as_ref().map(coracle_cgroups::Cgroup::as_fd),
-            user: Some(record.config.user.as_str()).filter(|user| !user.is_empty()),
+            user: Some(record.user()),
             copy_up: &copy_up,
             caller: Caller {
                 init: init.as_ref().map(AsFd::as_fd),

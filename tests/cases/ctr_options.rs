@@ -170,7 +170,12 @@ fn volumes_from_another_container() {
 fn users_and_groups() {
     let Some(engine) = Engine::new() else { return };
     let found = says(&engine, &["--user", "1000:1000", "--group-add", "7", "--group-add", "1234"], "id");
-    assert!(found.starts_with("uid=1000") && found.contains("groups=1000,7,1234"), "{found}");
+    assert!(found.starts_with("uid=1000") && found.contains("groups=7,1000,1234"), "{found}");
+    // As Docker has it, root is in the groups that name it.
+    let tree = engine.dir.path().join("tree");
+    fs::write(tree.join("etc/group"), "root:x:0:\nwheel:x:10:root\n").unwrap();
+    engine.import(&tree, "busybox");
+    assert!(says(&engine, &["--group-add", "wheel"], "id").contains("groups=0(root),10(wheel)"));
     assert!(engine.run(&["--group-add", "nogroup"], "true").1.contains("no such group"));
 }
 
