@@ -104,7 +104,7 @@ pub fn records() -> anyhow::Result<Vec<Record>> {
 }
 
 fn is_live(record: &Record) -> bool {
-    record.state.status == Status::Running || record.state.paused || record.state.restarting
+    record.state.status.is_live() || record.state.paused
 }
 
 /// Docker's word for how a container is.
@@ -276,7 +276,9 @@ pub fn status(record: &Record) -> String {
     let ago = |time: &str| format!("{} ago", time::human(time::since(time)));
     match (record.state.status, state(record)) {
         (Status::Created, _) => "Created".into(),
-        (_, "restarting") => format!("Restarting ({}) {}", record.state.exit_code, ago(&record.state.finished_at)),
+        (Status::Restarting, _) | (_, "restarting") => {
+            format!("Restarting ({}) {}", record.state.exit_code, ago(&record.state.finished_at))
+        }
         (Status::Running, word) => {
             let remark = match health(record).as_str() {
                 _ if word == "paused" => " (Paused)".into(),

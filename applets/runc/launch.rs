@@ -138,6 +138,7 @@ pub fn prepare(global: &Global, args: &create::Args, detached: bool, gate: bool)
         no_pivot: args.no_pivot,
         identity: Some(prepared.record.identity()),
         gate: prepared.gate.as_ref().map(AsFd::as_fd),
+        ..Caller::default()
     };
     let launch = Launch {
         spec: &spec,
