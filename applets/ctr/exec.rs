@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::record::{self, Record};
-use super::{Exit, attach, lifecycle, limits, options, options_env, spec};
+use super::{Exit, attach, lifecycle, limits, options_env, spec};
 use crate::runtime::{self, Caller, Exec, Io, Running};
 
 /// `exec`.
