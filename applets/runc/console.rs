@@ -42,15 +42,14 @@ pub fn send(socket: &Path, console: &OwnedFd) -> anyhow::Result<()> {
 }
 
 /// Wait for a process' end, passing on the signals that this process gets, and between its terminal and ours; its exit status.
-pub fn follow(running: &Running, console: Option<&OwnedFd>) -> anyhow::Result<i32> {
-    let signals = signals()?;
+pub fn follow(running: &Running, console: Option<&OwnedFd>, signals: &SignalFd) -> anyhow::Result<i32> {
     let _raw = console.map(|_| Raw::enter()).transpose()?;
     let mut input = console.is_some();
     let mut output = console.is_some();
     loop {
-        let ready = wait(running, &signals, console.filter(|_| output), input)?;
+        let ready = wait(running, signals, console.filter(|_| output), input)?;
         if ready.signal {
-            pass_on(&signals, running.pidfd(), console);
+            pass_on(signals, running.pidfd(), console);
         }
         if let Some(console) = console {
             if ready.input {
@@ -94,8 +93,8 @@ fn wait(running: &Running, signals: &SignalFd, console: Option<&OwnedFd>, input:
     Ok(Ready { end: next(true), signal: next(true), output: next(console.is_some()), input: next(input) })
 }
 
-/// All signals that a program can get from outside, as a descriptor.
-fn signals() -> anyhow::Result<SignalFd> {
+/// All signals that a program can get from outside, as a descriptor: from now on none is lost.
+pub fn signals() -> anyhow::Result<SignalFd> {
     let own = [
         // They tell of our own doing.
         Signal::SIGCHLD,

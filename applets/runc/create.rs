@@ -78,11 +78,10 @@ pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<i32> {
         nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper").with_context(doing)?;
     }
     let prepared = launch::prepare(global, &args.create, args.detach, false).with_context(doing)?;
+    let signals = if args.detach { None } else { Some(console::signals()?) };
     let started = prepared.start().with_context(doing)?;
-    if args.detach {
-        return Ok(0);
-    }
-    let status = console::follow(&started.running, started.console.as_ref());
+    let Some(signals) = signals else { return Ok(0) };
+    let status = console::follow(&started.running, started.console.as_ref(), &signals);
     if !args.keep
         && let Some(container) = Container::find(global, &started.id)?
     {

@@ -133,8 +133,9 @@ fn run(global: &Global, args: &Args) -> anyhow::Result<i32> {
     if let Some(path) = &args.pid_file {
         launch::write_pid(path, pid)?;
     }
+    let signals = if args.detach { None } else { Some(console::signals()?) };
     let running = created.start().map_err(words::runtime)?;
-    if args.detach { Ok(0) } else { console::follow(&running, console.as_ref()) }
+    signals.map_or(Ok(0), |signals| console::follow(&running, console.as_ref(), &signals))
 }
 
 /// What to run: from the file, or the container's own process with other arguments.

@@ -138,7 +138,10 @@ fn start(birth: &Birth<'_>, payload: &Payload, child: impl FnOnce(&mut Channel) 
     let (ours, mut theirs) = Channel::pair().map_err(|source| Error::setup("make a socket pair", source))?;
     // No handler of the caller's may run in the child.
     let blocked = block_signals();
+    let mut ours = Some(ours);
     let run = || {
+        // The parent's end must be the parent's alone: its end tells of the parent's.
+        drop(ours.take());
         if let Err(failure) = child(&mut theirs) {
             theirs.send_failure(&failure);
         }
@@ -149,7 +152,8 @@ fn start(birth: &Birth<'_>, payload: &Payload, child: impl FnOnce(&mut Channel) 
         Some(enter) => start_by_midwife(birth, enter, run),
     };
     drop(blocked);
-    Ok(Created::new(spawned?, ours, payload.program.clone()))
+    let (child, ours) = (spawned?, ours.ok_or(Error::Vanished)?);
+    Ok(Created::new(child, ours, payload.program.clone()))
 }
 
 fn cannot_clone(source: std::io::Error) -> Error {

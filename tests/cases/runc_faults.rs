@@ -1,0 +1,103 @@
+//! Killed at any point, and repeated: nothing is left but what the next command clears away.
+
+use super::*;
+
+/// Kill `command` after each of so many microseconds.
+fn kill_after(bundle: &Bundle, args: &[&str], delay: u64) {
+    let mut child = bundle.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_micros(delay));
+    let _ = child.kill();
+    child.wait().unwrap();
+}
+
+const DELAYS: u64 = 40;
+
+#[test]
+fn a_killed_create_is_repeated() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("faults");
+    for step in 0..DELAYS {
+        kill_after(&bundle, &["create", &id], 500 + step * 700);
+        // Complete or not: a container can be made again, once what there is is deleted.
+        if bundle.run(&["state", &id]).status.success() {
+            bundle.detached(&["delete", "--force", &id]);
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        // The orphan of the killed one holds the lock until it notices.
+        while !bundle.succeeds(&["create", &id]) {
+            assert!(Instant::now() < deadline, "step {step}");
+        }
+        bundle.detached(&["start", &id]);
+        bundle.detached(&["delete", "--force", &id]);
+        assert_eq!(bundle.leftovers(), [""; 0], "step {step}");
+    }
+}
+
+#[test]
+fn delete_clears_away_what_a_killed_create_left() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("faults");
+    for step in 0..DELAYS {
+        kill_after(&bundle, &["create", &id], 500 + step * 700);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !bundle.run(&["delete", "--force", &id]).status.success() {
+            assert!(Instant::now() < deadline, "step {step}");
+        }
+        assert_eq!(bundle.leftovers(), [""; 0], "step {step}");
+    }
+}
+
+#[test]
+fn start_and_delete_are_killed_and_repeated() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("faults");
+    for step in 0..DELAYS {
+        bundle.create(&id);
+        kill_after(&bundle, &["start", &id], 500 + step * 300);
+        // The one that was killed may have said its word: then the program is on its way.
+        if bundle.status(&id) == "created" {
+            bundle.succeeds(&["start", &id]);
+        }
+        bundle.wait_for_status(&id, "running");
+        kill_after(&bundle, &["delete", "--force", &id], 500 + step * 300);
+        bundle.detached(&["delete", "--force", &id]);
+        assert_eq!(bundle.leftovers(), [""; 0], "step {step}");
+    }
+}
+
+#[test]
+fn one_of_several_makers_wins() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("race");
+    let spawn = || {
+        let mut command = bundle.command(&["create", &id]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    for _ in 0..10 {
+        let mut makers: Vec<_> = (0..4).map(|_| spawn()).collect();
+        let made = makers.iter_mut().filter_map(|maker| maker.wait().unwrap().success().then_some(())).count();
+        assert_eq!(made, 1);
+        assert_eq!(bundle.status(&id), "created");
+        bundle.detached(&["delete", &id]);
+        assert_eq!(bundle.leftovers(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_damaged_state_can_be_deleted() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("damaged");
+    bundle.create(&id);
+    let pid = bundle.state(&id)["pid"].as_i64().unwrap();
+    let path = bundle.root().join(&id).join("state.json");
+    fs::write(&path, "{\"pid\": ").unwrap();
+    assert!(bundle.complaint(&["state", &id], 1).contains("state.json"));
+    assert!(!bundle.run(&["delete", &id]).status.success());
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    bundle.detached(&["delete", "--force", &id]);
+    assert!(!path.exists());
+    for group in cgroups(Path::new("/sys/fs/cgroup"), &bundle.prefix) {
+        let _ = fs::remove_dir(group);
+    }
+}

@@ -1,0 +1,85 @@
+//! Terminals: handed over by a console socket.
+
+use super::*;
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+/// The master that is sent to a console socket.
+fn receive(listener: &UnixListener) -> fs::File {
+    let (stream, _) = listener.accept().unwrap();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0; 256];
+    let got = recvmsg(&stream, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC).unwrap();
+    assert!(got.bytes > 0, "the name is missing");
+    let fd: OwnedFd = ancillary
+        .drain()
+        .find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        })
+        .unwrap();
+    fd.into()
+}
+
+fn read_until(master: &mut fs::File, wanted: &str) -> String {
+    let mut all = String::new();
+    let mut buffer = [0; 1024];
+    while !all.contains(wanted) {
+        match master.read(&mut buffer) {
+            Ok(length) if length > 0 => all.push_str(&text(&buffer[..length])),
+            end => panic!("{end:?} after {all:?}"),
+        }
+    }
+    all
+}
+
+#[test]
+fn a_console_socket_gets_the_master() {
+    let Some(bundle) = Bundle::new() else { return };
+    let id = bundle.id("tty");
+    bundle.set_args(&["sh", "-c", "stty size; readlink /proc/self/fd/0; cat >/dev/null"]);
+    bundle.change(|config| {
+        config["process"]["terminal"] = json!(true);
+        config["process"]["consoleSize"] = json!({"height": 33, "width": 101});
+    });
+    let refused = "runc create failed: cannot allocate tty if runc will detach without setting console socket";
+    assert_eq!(bundle.complaint(&["create", &id], 1), refused);
+    let socket = bundle.dir.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    bundle.detached(&["create", "--console-socket", socket.to_str().unwrap(), &id]);
+    let mut master = receive(&listener);
+    bundle.detached(&["start", &id]);
+    let said = read_until(&mut master, "/dev/pts/0");
+    assert!(said.contains("33 101"), "{said}");
+    // A further process has one of its own.
+    let file = bundle.dir.path().join("process.json");
+    let process = json!({
+        "terminal": true, "user": {"uid": 0, "gid": 0}, "cwd": "/", "env": ["PATH=/bin"],
+        "args": ["sh", "-c", "read line; echo got-$line"], "capabilities": {},
+    });
+    fs::write(&file, process.to_string()).unwrap();
+    let (socket, file) = (socket.to_str().unwrap(), file.to_str().unwrap());
+    bundle.detached(&["exec", "--detach", "--console-socket", socket, "--process", file, &id]);
+    let mut second = receive(&listener);
+    second.write_all(b"word\n").unwrap();
+    read_until(&mut second, "got-word");
+    bundle.detached(&["delete", "--force", &id]);
+    assert_eq!(bundle.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_socket_without_a_terminal_is_refused() {
+    let Some(bundle) = Bundle::new() else { return };
+    let id = bundle.id("tty");
+    let said = bundle.complaint(&["create", "--console-socket", "/nonexistent", &id], 1);
+    assert_eq!(said, "runc create failed: cannot use console socket if runc will not detach or allocate tty");
+    bundle.change(|config| config["process"]["terminal"] = json!(true));
+    let said = bundle.complaint(&["create", "--console-socket", "/nonexistent", &id], 1);
+    assert!(said.contains("/nonexistent"), "{said}");
+    assert_eq!(bundle.leftovers(), [""; 0]);
+}
