@@ -16,6 +16,7 @@ use super::attributes::{Affinity, OnCpus};
 use super::channel::{Channel, Doing, Heard, Step};
 use super::device_cgroup::{DeviceRules, check_attached};
 use super::hooks::{self, HookPoint};
+use super::mapped_root::{self, Layers};
 use super::mounts::{MountPlan, propagation};
 use super::namespaces::{ChildrenInPidNamespace, Namespaces, OfContainer, UserNamespace};
 use super::payload::{Payload, Stage, session};
@@ -23,7 +24,7 @@ use super::process::Questions;
 use super::procfs::{PrivateProc, serves, sysctls};
 use super::rootfs::{Links, Rootfs, Target, is_clean};
 use super::userns::become_root_if_there_is_one;
-use super::{Created, Error, Exec, Launch, copy_up, devices, masks, user};
+use super::{Created, Error, Exec, Launch, Root, copy_up, devices, masks, user};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
@@ -33,6 +34,7 @@ pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
     plan.payload.connect_agent(launch.spec, launch.caller.identity, None)?;
     plan.mounts.iter_mut().try_for_each(MountPlan::map_ids)?;
     plan.device_rules.attach(launch.cgroup)?;
+    plan.map_overlay(launch)?;
     let namespaces = &plan.namespaces;
     let pid = namespaces.pid()?;
     let enter = || namespaces.enter_as_midwife();
@@ -199,6 +201,8 @@ struct Plan {
     sysctls: Vec<(String, String)>,
     device_rules: DeviceRules,
     payload: Payload,
+    /// The root's overlay, if the container's users need it to be made outside.
+    overlay: Option<OwnedFd>,
     /// Whether the parent has hooks to run before the root becomes `/`.
     hooks_outside: bool,
 }
@@ -235,8 +239,19 @@ impl Plan {
             device_rules: DeviceRules::plan(linux, process, namespaces.has_users())?,
             namespaces,
             sysctls,
+            overlay: None,
             hooks_outside: hooks::has_hooks(spec, &[HookPoint::Prestart, HookPoint::CreateRuntime]),
         })
+    }
+
+    /// In the parent: an overlay whose layers belong to the container's users.
+    fn map_overlay(&mut self, launch: &Launch<'_>) -> Result<(), Error> {
+        let Root::Overlay { lower, upper, work, target } = launch.root else { return Ok(()) };
+        if let Some(users) = self.namespaces.carrier()? {
+            let layers = Layers { lower, upper, work, target };
+            self.overlay = Some(mapped_root::mount(&layers, users.as_fd(), launch.copy_up)?);
+        }
+        Ok(())
     }
 
     fn asks_parent(&self) -> bool {
@@ -264,10 +279,12 @@ impl Plan {
         }
         let mut masks = masks::Masks::new()?;
         // As long as this process is the caller's user it finds what is the caller's.
-        let rootfs = Rootfs::attach(&launch.root)?;
+        let rootfs = Rootfs::attach(&launch.root, self.overlay.as_ref().map(AsFd::as_fd))?;
         let trees = self.mounts.iter().map(|plan| plan.early(has_users)).collect::<Step<Vec<_>>>()?;
         self.namespaces.become_first_user()?;
-        launch.copy_up.iter().try_for_each(|volume| copy_up::fill(&rootfs, volume))?;
+        if self.overlay.is_none() {
+            launch.copy_up.iter().try_for_each(|volume| copy_up::fill(&rootfs, volume))?;
+        }
         self.mount(&rootfs, process, trees)?;
         devices::make(&rootfs, linux.devices().as_deref().unwrap_or_default(), has_users)?;
         let terminal = self.payload.terminal(launch.io, &rootfs)?;

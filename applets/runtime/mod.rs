@@ -44,6 +44,7 @@ mod features;
 mod gate;
 mod hooks;
 mod launch;
+mod mapped_root;
 mod masks;
 mod mounts;
 mod namespaces;
@@ -134,7 +135,8 @@ pub struct CopyUp {
 pub enum Root<'a> {
     /// A directory, used in place.
     Path(&'a Path),
-    /// An overlay, mounted in the container's mount namespace only: nothing of it is visible on the host.
+    /// An overlay, mounted in the container's mount namespace only: nothing of it is visible on the host. In a user namespace its
+    /// files belong to the container's users (then `upper` and `work` lie in one directory).
     Overlay {
         /// Layer directories, top-most last (the order of `Store::layers`); at least one.
         lower: &'a [PathBuf],

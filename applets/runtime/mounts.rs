@@ -231,7 +231,7 @@ impl MountPlan {
             (Kind::FileSystem(name), None) if name == "tmpfs" => self.tmpfs(rootfs)?,
             (Kind::FileSystem(name), None) => match (self.file_system(name, None), host_path(name)) {
                 // Of a user namespace without the network or cgroup namespace that it would show.
-                (Err(Errno::PERM), Some(path)) => self.from_host(path).doing(words)?,
+                (Err(Errno::PERM), Some(path)) => self.show_hosts(path).doing(words)?,
                 (mount, _) => mount.doing(words)?,
             },
         };
@@ -298,7 +298,7 @@ impl MountPlan {
     }
 
     /// What the host has mounted there, with what is below it, read-only.
-    fn from_host(&self, path: &str) -> std::io::Result<OwnedFd> {
+    fn show_hosts(&self, path: &str) -> std::io::Result<OwnedFd> {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
         let tree = open_tree(CWD, path, flags)?;
         let set = attr::RDONLY | (self.attributes.set | self.recursive.set) & !attr::ATIME_FIELD;

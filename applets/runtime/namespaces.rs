@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sched::{CloneFlags, setns, unshare};
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
@@ -142,6 +142,18 @@ impl Namespaces {
     /// Whether the container's users are not the caller's.
     pub(super) fn has_users(&self) -> bool {
         !matches!(self.user, UserNamespace::Caller)
+    }
+
+    /// A user namespace with the container's mapping, for mounts; `None` if its users are the caller's.
+    pub(super) fn carrier(&self) -> Result<Option<OwnedFd>, Error> {
+        match &self.user {
+            UserNamespace::Caller => Ok(None),
+            UserNamespace::New(maps) => maps.carrier().map(Some),
+            UserNamespace::Joined(join) => {
+                let file = join.file.try_clone().map_err(|source| Error::setup(join.words(), source))?;
+                Ok(Some(file.into()))
+            }
+        }
     }
 
     /// Whether the process must be born by another one that goes into namespaces first: those that the caller may join are closed

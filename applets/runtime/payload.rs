@@ -144,6 +144,7 @@ impl Payload {
         let Stage { channel, io, terminal, ids, cwd, caller, hooks, pid } = stage;
         rustix::process::fchdir(cwd).doing(|| "enter the working directory".into())?;
         streams(io, terminal.as_ref())?;
+        own_streams(ids.uid)?;
         // What can fail is done before the report. A filter that needs privileges to be loaded may forbid what the rest needs.
         let is_early = self.no_new_privs || self.filter.is_none();
         if is_early {
@@ -316,6 +317,28 @@ fn streams(io: Io<'_>, terminal: Option<&Terminal>) -> Step {
     rustix::stdio::dup2_stdin(&stdin.doing(words)?).doing(words)?;
     rustix::stdio::dup2_stdout(&stdout.doing(words)?).doing(words)?;
     rustix::stdio::dup2_stderr(&stderr.doing(words)?).doing(words)
+}
+
+/// Let the payload's user own its standard streams, or it could not open them anew by /dev/stdout and the like.
+fn own_streams(uid: u32) -> Step {
+    let words = || "make the standard streams the user's".into();
+    for stream in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        let stat = match rustix::fs::fstat(stream) {
+            // One that the caller has closed.
+            Err(Errno::BADF) => continue,
+            stat => stat.doing(words)?,
+        };
+        let is_device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+        if stat.st_uid == uid || is_device && !rustix::termios::isatty(stream) {
+            continue;
+        }
+        match rustix::fs::fchown(stream, Some(rustix::fs::Uid::from_raw(uid)), None) {
+            // Not ours to give, of a user namespace without that owner, or of a file system that has none.
+            Err(Errno::PERM | Errno::INVAL | Errno::ROFS | Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            given => given.doing(words)?,
+        }
+    }
+    Ok(())
 }
 
 /// `process.consoleSize`, which counts only for a terminal.

@@ -37,18 +37,26 @@ pub(super) enum Links {
 }
 
 impl Rootfs {
-    /// In the new mount namespace: cut it off from the host's and attach the root in it.
-    pub(super) fn attach(root: &Root<'_>) -> Step<Self> {
+    /// A mount as the root.
+    pub(super) fn of(mount: OwnedFd) -> Self {
+        Self(mount)
+    }
+
+    /// In the new mount namespace: cut it off from the host's and attach the root in it. `made`: an overlay that exists.
+    pub(super) fn attach(root: &Root<'_>, made: Option<BorrowedFd<'_>>) -> Step<Self> {
         // Unmounts on the host still arrive (nothing stays pinned by a container), nothing goes out.
         mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
             .doing(|| "cut the mount namespace off from the host's".into())?;
-        let (mount, target) = match root {
-            Root::Path(path) => {
+        let (mount, target) = match (root, made) {
+            (Root::Overlay { target, .. }, Some(made)) => {
+                (made.try_clone_to_owned().doing(|| "take hold of the overlay".into())?, *target)
+            }
+            (Root::Path(path), _) => {
                 let flags =
                     OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
                 (open_tree(CWD, *path, flags).doing(|| format!("open the root {}", path.display()))?, *path)
             }
-            Root::Overlay { lower, upper, work, target } => {
+            (Root::Overlay { lower, upper, work, target }, None) => {
                 let words = || format!("mount the overlay of {} layers with {} on top", lower.len(), upper.display());
                 match overlay(lower, upper, work) {
                     Ok(mount) => (mount, *target),
@@ -194,7 +202,7 @@ pub(super) fn is_clean(path: &Path) -> bool {
 }
 
 /// An overlay that is attached nowhere yet.
-fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Errno> {
+pub(super) fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd, Errno> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_set_string(&context, "source", "overlay")?;
     for (key, path) in

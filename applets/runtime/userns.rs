@@ -92,7 +92,7 @@ impl IdMaps {
         let child = spawn(newuser, None, || {
             loop {
                 // Until it is killed.
-                let _ = rustix::event::pause();
+                rustix::event::pause();
             }
         });
         let child = child.map_err(doing)?;

@@ -13,6 +13,16 @@ fn user_groups_umask_and_directory() {
 }
 
 #[test]
+fn standard_streams_are_the_users() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    bundle.config["process"]["user"] = json!({"uid": 5, "gid": 6});
+    assert_eq!(
+        bundle.run("ln -s /proc/self/fd /tmp/fd 2>/dev/null; echo out > /proc/self/fd/1; stat -Lc %u /proc/self/fd/1"),
+        "out\n5\n"
+    );
+}
+
+#[test]
 fn capabilities_of_all_five_sets() {
     let Some(mut bundle) = Bundle::new() else { return };
     bundle.config["process"]["user"] = json!({"uid": 5, "gid": 6});
