@@ -26,9 +26,10 @@ pub fn plan(global: &Global, spec: &Spec, id: &str) -> anyhow::Result<Option<Pla
     let resources = resources.unwrap_or_default();
     let tree = match Hierarchy::find() {
         Ok(tree) => tree,
-        Err(Error::NoHierarchy) if resources.is_empty() => return Ok(None),
+        Err(Error::NoHierarchy) if resources.for_new_cgroup(&[]).is_empty() => return Ok(None),
         Err(error) => return Err(error.into()),
     };
+    let resources = resources.for_new_cgroup(&tree.controllers()?);
     for controller in resources.controllers()? {
         require(&tree, &controller)?;
     }

@@ -62,24 +62,24 @@ pub struct RunArgs {
 
 /// Create a container whose program waits for `start`.
 pub fn create(global: &Global, args: &Args) -> anyhow::Result<i32> {
-    let doing = || format!("{} create failed", global.called);
-    runtime::seal_self().map_err(super::words::runtime).with_context(doing)?;
-    let prepared = launch::prepare(global, args, true, true).with_context(doing)?;
-    prepared.hand_over().with_context(doing)?;
+    let doing = "runc create failed";
+    runtime::seal_self().map_err(super::words::runtime).context(doing)?;
+    let prepared = launch::prepare(global, args, true, true).context(doing)?;
+    prepared.hand_over().context(doing)?;
     Ok(0)
 }
 
 /// Create a container and run its program; in the foreground, to its end.
 pub fn run(global: &Global, args: &RunArgs) -> anyhow::Result<i32> {
-    let doing = || format!("{} run failed", global.called);
-    runtime::seal_self().map_err(super::words::runtime).with_context(doing)?;
+    let doing = "runc run failed";
+    runtime::seal_self().map_err(super::words::runtime).context(doing)?;
     if !args.detach && !args.no_subreaper {
         // Without a PID namespace of its own, the container's orphans are ours to the end.
-        nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper").with_context(doing)?;
+        nix::sys::prctl::set_child_subreaper(true).context("cannot become a subreaper").context(doing)?;
     }
-    let prepared = launch::prepare(global, &args.create, args.detach, false).with_context(doing)?;
+    let prepared = launch::prepare(global, &args.create, args.detach, false).context(doing)?;
     let signals = if args.detach { None } else { Some(console::signals()?) };
-    let started = prepared.start().with_context(doing)?;
+    let started = prepared.start().context(doing)?;
     let Some(signals) = signals else { return Ok(0) };
     let status = console::follow(&started.running, started.console.as_ref(), &signals);
     if !args.keep

@@ -167,7 +167,7 @@ fn process(spec: &Spec, args: &Args) -> anyhow::Result<Process> {
     let env = process.env().iter().flatten().cloned().chain(args.env.iter().cloned()).collect();
     process.set_env(Some(env));
     add_capabilities(&mut process, &args.cap)?;
-    if let Some(user) = &args.user {
+    if let Some(user) = args.user.as_deref().filter(|user| !user.is_empty()) {
         set_user(&mut process, user)?;
     }
     if !args.additional_gids.is_empty() {

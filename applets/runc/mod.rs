@@ -40,7 +40,7 @@ use options::{Cli, Command};
 /// The applet.
 pub const APPLET: Applet = Applet {
     name: "runc",
-    aliases: &["crun", "oci-runtime"],
+    aliases: &["coracle-runc", "crun", "oci-runtime"],
     dir: Dir::Sbin,
     summary: "Run containers by the OCI runtime specification",
     run,

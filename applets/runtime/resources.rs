@@ -70,6 +70,26 @@ impl Resources {
         Ok(plan)
     }
 
+    /// What is asked for of a cgroup that is new: it has no limits, so "no limit" needs neither a write nor a controller. Nor does
+    /// the share of CPU time that everyone has, which containerd writes into every specification, where nobody can have another.
+    #[must_use]
+    pub fn for_new_cgroup(mut self, controllers: &[String]) -> Self {
+        const USUAL_SHARES: u64 = 1024;
+        let finite = |ceiling: Option<Ceiling>| ceiling.filter(|ceiling| *ceiling != Ceiling::Max);
+        let Limits { memory, pids, cpu, hugetlb, .. } = &mut self.limits;
+        memory.max = finite(memory.max);
+        memory.swap_max = finite(memory.swap_max);
+        memory.low = finite(memory.low);
+        pids.max = pids.max.filter(|max| *max != pids::Max::Unlimited);
+        let is_usual = |weight: &u64| *weight == cpu::weight_from_shares(USUAL_SHARES);
+        let has_weights = controllers.iter().any(|name| name == "cpu");
+        cpu.weight = cpu.weight.filter(|weight| has_weights || !is_usual(weight));
+        cpu.max = cpu.max.filter(|max| max.quota_us.is_some() || max.period_us != cpu::PERIOD_US);
+        hugetlb.max.retain(|(_, ceiling)| *ceiling != Ceiling::Max);
+        self.reservations.retain(|(_, ceiling)| *ceiling != Ceiling::Max);
+        self
+    }
+
     fn memory(&mut self, wanted: &LinuxMemory) -> Result<(), Error> {
         const KEY: &str = "linux.resources.memory";
         refuse(
@@ -359,6 +379,21 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn no_limit_is_what_a_new_cgroup_has() {
+        let wanted = json!({"memory": {"limit": -1, "swap": -1, "reservation": -1}, "cpu": {"quota": -1, "shares": 1024}, "pids": {"limit": -1},
+            "hugepageLimits": [{"pageSize": "2MB", "limit": u64::MAX >> 1}]});
+        let mut plan = plan(wanted.clone()).unwrap().for_new_cgroup(&[]);
+        assert_eq!(plan.controllers().unwrap().into_iter().collect::<Vec<_>>(), ["hugetlb"]);
+        plan.limits.hugetlb.max.clear();
+        plan.reservations.clear();
+        assert!(plan.is_empty());
+        let weighted = self::plan(wanted).unwrap().for_new_cgroup(&["cpu".into()]);
+        assert_eq!(weighted.limits.cpu.weight, Some(39));
+        let limit = self::plan(json!({"memory": {"limit": 5}, "pids": {"limit": 3}})).unwrap();
+        assert_eq!(limit.controllers().unwrap().len(), 2);
     }
 
     #[test]

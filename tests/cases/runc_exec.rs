@@ -36,13 +36,25 @@ fn statuses_and_errors() {
     assert_eq!(said(&[&id, "nope"]), format!("{start}\"nope\": executable file not found in $PATH"));
     assert_eq!(said(&[&id, "/nope"]), format!("{start}\"/nope\": stat /nope: no such file or directory"));
     assert_eq!(said(&[&id]), "exec failed: process args cannot be empty");
-    for user in ["bob", "4294967296", "-1", ""] {
+    for user in ["bob", "1:x"] {
         assert!(said(&[&format!("--user={user}"), &id, "id"]).starts_with("exec failed: "), "{user}");
     }
     assert_eq!(said(&[&bundle.id("missing"), "true"]), "exec failed: container does not exist");
     bundle.detached(&["kill", &id, "KILL"]);
     bundle.wait_for_status(&id, "stopped");
     assert_eq!(said(&[&id, "true"]), "exec failed: cannot exec in a stopped container");
+}
+
+/// CVE-2026-30892, GO-2025-3528: a number that overflows is never another user.
+#[test]
+fn a_user_that_overflows_is_refused() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("exec");
+    bundle.start(&id);
+    for user in ["4294967295", "4294967296", "18446744073709551616", "-1", "+0", "0x0", "0:4294967296"] {
+        let said = bundle.complaint(&["exec", &format!("--user={user}"), &id, "id"], 255);
+        assert!(said.contains(" as int for "), "{user}: {said}");
+    }
 }
 
 /// As conmon and containerd's shim call it.
