@@ -4,6 +4,7 @@
 //! running container has. One file per subcommand or pair of subcommands; this file only lists them.
 
 mod attach;
+mod build;
 mod create;
 mod create_mounts;
 pub mod docker_init;

@@ -1,0 +1,5 @@
+//! `ctr build`: images from Containerfiles.
+
+pub mod containerfile;
+mod ignore;
+mod pattern;
