@@ -106,6 +106,7 @@ pub struct Exit {
 /// Sorted by name.
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
+    subcommand("build", "Build an image from a Containerfile", |args| call(args, build::build)),
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
     subcommand("events", "Print what happens to containers and images", |args| call(args, events::events)),
     subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),

@@ -139,7 +139,8 @@ fn launcher(record: &Record, io: Io<'_>, monitor: &Wire) -> i32 {
     }
 }
 
-fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
+/// Make the payload of a container on record; the caller is its parent.
+pub fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<OwnedFd>)> {
     let dir = paths::container(&record.id);
     let mut spec = spec::build(record)?;
     spec::add_devices(&mut spec, record)?;

@@ -106,7 +106,11 @@ fn agent(options: &Options) -> anyhow::Result<Agent> {
     Ok(config.build().new_agent())
 }
 
-fn roots() -> anyhow::Result<RootCerts> {
+/// Certificates that are trusted.
+///
+/// # Errors
+/// If those that SSL_CERT_FILE names cannot be used.
+pub fn roots() -> anyhow::Result<RootCerts> {
     let named = std::env::var_os("SSL_CERT_FILE").filter(|name| !name.is_empty()).map(PathBuf::from);
     let path = named.as_deref().unwrap_or(Path::new(SYSTEM_BUNDLE));
     let pem = match std::fs::read(path) {

@@ -205,3 +205,11 @@ pub fn create(launch: &Launch<'_>) -> Result<Created, Error> {
 pub fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
     launch::exec(exec)
 }
+
+/// Mount a root in the caller's mount namespace, which must be one of its own: it is cut off from the host's.
+///
+/// # Errors
+/// What the kernel refused.
+pub fn mount_root(root: &Root<'_>) -> Result<(), Error> {
+    rootfs::Rootfs::attach(root).map(drop).map_err(|failure| Error::setup(failure.doing, failure.errno))
+}

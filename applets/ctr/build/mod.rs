@@ -1,5 +1,174 @@
-//! `ctr build`: images from Containerfiles.
+//! `ctr build`: images from Containerfiles, and `ctr builder`.
+//!
+//! A Containerfile is parsed ([`containerfile`]) and its stages are built one after another ([`builder`], [`steps`]). A step that may
+//! change files works on an overlay of the layers so far ([`view`]); what it leaves in the upper directory becomes a layer of the image
+//! store. Its result is kept by the digest of all that goes into it ([`cache`]): the layers below, the instruction, the content of
+//! files. The whole build is one process with a working directory, a lock and a mount namespace of its own ([`session`]).
 
+mod add;
+mod args;
+mod builder;
+mod cache;
+mod config;
 pub mod containerfile;
+mod context;
+mod copy;
+mod digest;
+mod download;
+mod epoch;
 mod ignore;
+mod mode;
+mod mounts;
+mod output;
+mod owner;
 mod pattern;
+mod progress;
+mod run;
+mod secrets;
+mod session;
+mod steps;
+mod stubs;
+mod tree;
+mod view;
+
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+use coracle_image_oci::{Image, Store};
+
+pub use args::BuildArgs;
+use args::{Output, ProgressMode};
+use builder::{Builder, Done, check_platform};
+pub use cache::layers as cached_layers;
+use containerfile::File;
+use context::Context;
+use progress::Progress;
+use session::Session;
+use view::View;
+
+use super::{create, reaper};
+use crate::runtime;
+
+/// `builder prune`.
+#[derive(clap::Args)]
+pub struct PruneArgs {
+    /// Do not ask; nothing is ever asked
+    #[arg(short, long)]
+    force: bool,
+
+    /// Also the directories of RUN --mount=type=cache
+    #[arg(short, long)]
+    all: bool,
+}
+
+/// Build an image.
+pub fn build(args: &BuildArgs) -> anyhow::Result<i32> {
+    if let Some(platform) = &args.platform {
+        check_platform(platform)?;
+    }
+    runtime::seal_self()?;
+    reaper::sweep_live()?;
+    session::run(|session| {
+        Ok(match begin(args, session) {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("ERROR: failed to build: failed to solve: {error:#}");
+                1
+            }
+        })
+    })
+}
+
+fn begin(args: &BuildArgs, session: &Session) -> anyhow::Result<()> {
+    let store = create::store()?;
+    // What steps have made stays until the image has it.
+    let _hold = store.hold()?;
+    cache::expire()?;
+    let mut progress = Progress::new(args.quiet || args.progress == ProgressMode::Quiet);
+    let context = Context::open(args, session)?;
+    progress.begin(&format!("[internal] load build definition from {}", context.name)).done();
+    let file = File::parse(&context.text)?;
+    let mut builder = Builder::new(args, &store, session, &context, &file, progress)?;
+    let mut done = builder.build()?;
+    let unconsumed = builder.unconsumed();
+    if !unconsumed.is_empty() && !args.quiet {
+        eprintln!("[Warning] One or more build-args [{}] were not consumed", unconsumed.join(" "));
+    }
+    for label in &args.label {
+        let (key, value) = label.split_once('=').unwrap_or((label, ""));
+        done.config.set_label(key, value);
+    }
+    export(args, &store, session, &mut builder, &done)
+}
+
+/// Give the result to whom it was asked for.
+fn export(
+    args: &BuildArgs,
+    store: &Store,
+    session: &Session,
+    builder: &mut Builder<'_>,
+    done: &Done,
+) -> anyhow::Result<()> {
+    let files =
+        |what: &dyn Fn(&View) -> anyhow::Result<()>| what(&View::mount(session, &store.layer_paths(&done.layers)?)?);
+    match &args.output {
+        Some(Output::Local(folder)) => {
+            let vertex = builder.begin("exporting to client directory");
+            files(&|view| output::local(view, folder))?;
+            vertex.done();
+        }
+        Some(Output::Tar(path)) => {
+            let vertex = builder.begin("exporting to client tarball");
+            files(&|view| output::tar(view, path.as_deref()))?;
+            vertex.done();
+        }
+        other => {
+            let mut names = args.tag.clone();
+            if let Some(Output::Image(more)) = other {
+                names.extend(more.iter().cloned());
+            }
+            let vertex = builder.begin("exporting to image");
+            let image = store.create_image(document(builder, done), &done.layers, &names)?;
+            vertex.say(&format!("writing image {} done", image.id()));
+            names.iter().for_each(|name| vertex.say(&format!("naming to {name} done")));
+            vertex.done();
+            tell(args, &image)?;
+        }
+    }
+    Ok(())
+}
+
+/// The image's document: an image without history is dated now.
+fn document(builder: &Builder<'_>, done: &Done) -> serde_json::Value {
+    let mut document = done.config.document().clone();
+    if !document["created"].is_string() {
+        document["created"] = builder.now().into();
+    }
+    document
+}
+
+fn tell(args: &BuildArgs, image: &Image) -> anyhow::Result<()> {
+    if let Some(path) = &args.iidfile {
+        super::files::write(path, image.id().to_string().as_bytes(), super::files::Durability::Volatile)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if args.quiet {
+        writeln!(io::stdout(), "{}", image.id())?;
+    }
+    Ok(())
+}
+
+/// Forget what steps have come to.
+pub fn prune(args: &PruneArgs) -> anyhow::Result<i32> {
+    let _ = args.force;
+    let store = create::store()?;
+    let alone = store.alone()?;
+    cache::clear()?;
+    if args.all {
+        mounts::clear()?;
+    }
+    let used = super::rmi::InUse::find()?.layers();
+    let collected = alone.collect(&used)?;
+    writeln!(io::stdout(), "Total:\t{}", collected.bytes)?;
+    Ok(0)
+}

@@ -72,6 +72,11 @@ impl Tree {
         Tree { root, ignore }
     }
 
+    /// The same tree again.
+    pub fn try_clone(&self) -> anyhow::Result<Self> {
+        Ok(Tree { root: self.root.try_clone()?, ignore: self.ignore.clone() })
+    }
+
     /// Open a path; the last part is followed if it is a link unless the flags say otherwise.
     pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
@@ -97,7 +102,8 @@ impl Tree {
     /// Where a link leads.
     pub fn read_link(&self, path: &Path) -> anyhow::Result<CString> {
         let link = self.open(path, OFlags::PATH | OFlags::NOFOLLOW)?;
-        rustix::fs::readlinkat(&link, "", Vec::new()).with_context(|| format!("cannot read the link {}", path.display()))
+        rustix::fs::readlinkat(&link, "", Vec::new())
+            .with_context(|| format!("cannot read the link {}", path.display()))
     }
 
     fn stat(&self, path: &Path) -> Result<Option<Stat>, Errno> {
@@ -134,7 +140,8 @@ impl Tree {
         let missing = || anyhow::anyhow!("\"/{}\": not found", path.display());
         let excluded = self.ignore.excludes(&path.to_string_lossy());
         ensure!(!excluded || self.ignore.has_exceptions(), missing());
-        let stat = self.stat(path).with_context(|| format!("cannot look at {}", path.display()))?.ok_or_else(missing)?;
+        let stat =
+            self.stat(path).with_context(|| format!("cannot look at {}", path.display()))?.ok_or_else(missing)?;
         let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let kept = path.strip_prefix(pivot).unwrap_or(path);
         let to = match (rules.parents, is_folder) {
@@ -165,7 +172,8 @@ impl Tree {
     /// The folders that `--parents` keeps, outermost first.
     fn add_parents(&self, path: &Path, kept: &Path, selection: &mut Selection) -> anyhow::Result<()> {
         let cut = path.components().count() - kept.components().count();
-        let mut folders: Vec<&Path> = kept.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()).collect();
+        let mut folders: Vec<&Path> =
+            kept.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()).collect();
         folders.reverse();
         for folder in folders {
             if selection.entries.iter().any(|entry| entry.to == folder) {
@@ -180,14 +188,7 @@ impl Tree {
     }
 
     /// What is in a folder, itself not included. `inner` is its path below the source.
-    fn walk(
-        &self,
-        from: &Path,
-        to: &Path,
-        inner: &Path,
-        rules: &Rules,
-        depth: usize,
-    ) -> anyhow::Result<Vec<Entry>> {
+    fn walk(&self, from: &Path, to: &Path, inner: &Path, rules: &Rules, depth: usize) -> anyhow::Result<Vec<Entry>> {
         ensure!(depth < DEPTH_MAX, "{} lies too deep", from.display());
         let words = || format!("cannot list {}", from.display());
         let folder = self.open(from, OFlags::RDONLY | OFlags::DIRECTORY).with_context(words)?;
@@ -308,8 +309,13 @@ mod tests {
             fs::write(dir.path().join("ctx").join(file), file).unwrap();
         }
         fs::write(dir.path().join("secret"), "secret").unwrap();
-        let links =
-            [("../secret", "up"), ("/x.txt", "abs"), ("a/1.txt", "rel"), ("../../../x.txt", "far"), ("nowhere", "dangling")];
+        let links = [
+            ("../secret", "up"),
+            ("/x.txt", "abs"),
+            ("a/1.txt", "rel"),
+            ("../../../x.txt", "far"),
+            ("nowhere", "dangling"),
+        ];
         for (target, name) in links {
             symlink(target, dir.path().join("ctx").join(name)).unwrap();
         }
@@ -352,7 +358,7 @@ mod tests {
 
     #[test]
     fn ignored_files_are_not_there() {
-        let (_dir, tree) = tree("a\n!a/b/2.txt\n*.md\n");
+        let (_dir, tree) = tree("a\n!a/b/2.txt\n**/*.md\n");
         let all = Rules::default();
         assert_eq!(select(&tree, &["a"], &all).unwrap(), ["", "b", "b/2.txt"]);
         assert!(select(&tree, &["a/1.txt"], &all).is_err());

@@ -41,7 +41,10 @@ impl Flags {
     /// # Errors
     /// If one has no value.
     pub fn texts(&mut self, name: &str) -> Result<Vec<String>, String> {
-        self.take(name).into_iter().map(|value| value.ok_or_else(|| format!("missing a value on flag: --{name}"))).collect()
+        self.take(name)
+            .into_iter()
+            .map(|value| value.ok_or_else(|| format!("missing a value on flag: --{name}")))
+            .collect()
     }
 
     /// One that is `true`, `false`, or just there.

@@ -159,7 +159,8 @@ impl Instruction {
     }
 
     fn parse_rest(name: &str, rest: &str, line: &Line, escape: char, flags: &mut Flags) -> Result<Self> {
-        let one = || if rest.is_empty() { Err(format!("{name} requires exactly one argument")) } else { Ok(rest.to_owned()) };
+        let one =
+            || if rest.is_empty() { Err(format!("{name} requires exactly one argument")) } else { Ok(rest.to_owned()) };
         let some = |words: Vec<String>| {
             if words.is_empty() { Err(format!("{name} requires at least one argument")) } else { Ok(words) }
         };
@@ -233,7 +234,9 @@ fn pairs(name: &str, rest: &str, escape: char) -> Result<Vec<(String, String)>> 
 fn sources(name: &str, rest: &str, line: &Line, flags: &mut Flags) -> Result<Sources> {
     let mut words = list(rest)?;
     let destination = words.pop().filter(|_| !words.is_empty()).ok_or_else(|| {
-        format!("{name} requires at least two arguments, but only one was provided. Destination could not be determined")
+        format!(
+            "{name} requires at least two arguments, but only one was provided. Destination could not be determined"
+        )
     })?;
     if Heredoc::parse(&destination).is_some_and(|heredoc| line.heredocs.iter().any(|one| one.name == heredoc.name)) {
         return Err(format!("{name} cannot accept a heredoc as a destination"));
@@ -243,11 +246,9 @@ fn sources(name: &str, rest: &str, line: &Line, flags: &mut Flags) -> Result<Sou
     for word in words {
         let heredoc = Heredoc::parse(&word).and_then(|found| line.heredocs.iter().find(|one| one.name == found.name));
         match heredoc {
-            Some(heredoc) => inline.push(Inline {
-                name: heredoc.name.clone(),
-                text: heredoc.text(),
-                expand: heredoc.expand,
-            }),
+            Some(heredoc) => {
+                inline.push(Inline { name: heredoc.name.clone(), text: heredoc.text(), expand: heredoc.expand })
+            }
             None => paths.push(word),
         }
     }
@@ -274,7 +275,9 @@ fn add(rest: &str, line: &Line, flags: &mut Flags) -> Result<Add> {
     }
     let unpack = match flags.texts("unpack").as_deref() {
         Ok([]) => None,
-        Ok([value]) => Some(value.parse().map_err(|_| format!("expecting boolean value for flag --unpack, not: {value}"))?),
+        Ok([value]) => {
+            Some(value.parse().map_err(|_| format!("expecting boolean value for flag --unpack, not: {value}"))?)
+        }
         Ok(_) => return Err("duplicate flag specified: --unpack".into()),
         // Just there.
         Err(_) => Some(true),
@@ -299,7 +302,9 @@ fn run(rest: &str, line: &Line, flags: &mut Flags) -> Result<Run> {
     }
     match flags.text("security")?.as_deref() {
         None | Some("sandbox") => {}
-        Some("insecure") => return Err("RUN --security=insecure is not supported: a build has no more rights than a container".into()),
+        Some("insecure") => {
+            return Err("RUN --security=insecure is not supported: a build has no more rights than a container".into());
+        }
         Some(other) => return Err(format!("security {other:?} is not valid")),
     }
     Ok(Run { command, heredocs: line.heredocs.clone(), mounts: flags.texts("mount")?, network })
@@ -413,7 +418,9 @@ mod tests {
         assert_eq!((copy.from.as_deref(), copy.sources.paths.len(), copy.sources.link), (Some("a"), 2, true));
         let Instruction::Copy(copy) = parse("COPY <<a <<'b' x /z/\n$1\na\n$2\nb").unwrap() else { panic!() };
         assert_eq!(copy.sources.inline.iter().map(|file| file.expand).collect::<Vec<_>>(), [true, false]);
-        let Instruction::Run(run) = parse("RUN --mount=type=cache,target=/x --network=none a").unwrap() else { panic!() };
+        let Instruction::Run(run) = parse("RUN --mount=type=cache,target=/x --network=none a").unwrap() else {
+            panic!()
+        };
         assert_eq!((run.mounts.len(), run.network.as_deref()), (1, Some("none")));
         let Instruction::Healthcheck(Some(health)) = parse("HEALTHCHECK --interval=1m30s --retries=3 CMD x").unwrap()
         else {

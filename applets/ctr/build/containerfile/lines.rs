@@ -271,7 +271,7 @@ mod tests {
         assert_eq!((one.name.as_str(), one.expand, one.text().as_str()), ("one", false, "x\n$y\n"));
         assert_eq!((two.name.as_str(), two.content.as_str()), ("two", "z\n"));
         assert_eq!(lines[3].heredocs.iter().map(|doc| doc.name.as_str()).collect::<Vec<_>>(), ["A", "B C"]);
-        assert_eq!(lines[4].span, (18, 18));
+        assert_eq!(lines[4].span, (17, 17));
         assert!(read("FROM x\nRUN <<EOF\na").unwrap_err().to_string().contains("unterminated heredoc"));
         assert_eq!(read("FROM x\nRUN [\"a\", \"<<EOF\"]").unwrap().1[1].heredocs, []);
         assert_eq!(read("FROM x\nRUN echo $((1 << 2))\nRUN a '<<EOF'").unwrap().1.len(), 3);

@@ -13,7 +13,7 @@ mod stages;
 mod words;
 
 pub use expand::Expander;
-pub use instruction::{Add, CommandLine, Copy, Health, Inline, Instruction, Run, Sources};
+pub use instruction::{Add, CommandLine, Copy, Health, Instruction, Run, Sources};
 pub use lines::Heredoc;
 pub use mount::{Mount, MountKind, Sharing};
 pub use stages::{File, Stage, Step};

@@ -121,9 +121,7 @@ fn stage_name(text: &str) -> std::result::Result<String, String> {
     if valid {
         Ok(name)
     } else {
-        Err(format!(
-            "invalid name for build stage: {text:?}, name can't start with a number or contain symbols"
-        ))
+        Err(format!("invalid name for build stage: {text:?}, name can't start with a number or contain symbols"))
     }
 }
 
@@ -134,9 +132,10 @@ mod tests {
 
     #[test]
     fn stages_and_global_args() {
-        let file =
-            File::parse("ARG V=1\nFROM --platform=$BUILDPLATFORM a:$V as Build\nRUN x\nFROM scratch\nCOPY --from=0 / /\n")
-                .unwrap();
+        let file = File::parse(
+            "ARG V=1\nFROM --platform=$BUILDPLATFORM a:$V as Build\nRUN x\nFROM scratch\nCOPY --from=0 / /\n",
+        )
+        .unwrap();
         assert_eq!(file.args, [("V".to_owned(), Some("1".to_owned()))]);
         assert_eq!(file.stages.len(), 2);
         assert_eq!(file.stages[0].name.as_deref(), Some("build"));
