@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 #[path = "cases/ctr_attacks.rs"]
 mod attacks;
+#[path = "cases/ctr_build.rs"]
+mod build;
 #[path = "cases/ctr_lifecycle.rs"]
 mod lifecycle;
 #[path = "cases/ctr_lists.rs"]

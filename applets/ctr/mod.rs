@@ -107,6 +107,7 @@ pub struct Exit {
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
     subcommand("build", "Build an image from a Containerfile", |args| call(args, build::build)),
+    subcommand("builder", "Manage builds and their cache", |args| call(args, build::builder)),
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
     subcommand("events", "Print what happens to containers and images", |args| call(args, events::events)),
     subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),

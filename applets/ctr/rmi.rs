@@ -33,10 +33,10 @@ impl InUse {
         Ok(InUse(record::ids()?.iter().filter_map(|id| Record::read(id).ok()).collect()))
     }
 
-    /// The layers that they stand on.
+    /// The layers that they stand on, and those that builds may want again.
     pub fn layers(&self) -> Vec<PathBuf> {
-        let all: BTreeSet<&PathBuf> = self.0.iter().flat_map(|record| &record.layers).collect();
-        all.into_iter().cloned().collect()
+        let own = self.0.iter().flat_map(|record| record.layers.clone());
+        own.chain(super::build::cached_layers()).collect::<BTreeSet<PathBuf>>().into_iter().collect()
     }
 
     /// Those of an image, running ones first.

@@ -98,18 +98,16 @@ fn entries() -> anyhow::Result<Vec<(PathBuf, Option<Record>)>> {
     Ok(list.filter_map(|entry| entry.ok().map(|entry| entry.path())).map(|path| (path.clone(), read(&path))).collect())
 }
 
-/// The layers on record: garbage collection keeps them.
-pub fn layers(store: &Store) -> anyhow::Result<Vec<PathBuf>> {
-    let layers = entries()?.into_iter().filter_map(|(_, record)| record?.layer());
-    Ok(layers.filter_map(|layer| store.layer_paths(&[layer]).ok()).flatten().collect())
+/// The directories of the layers on record, whether they are there or not: garbage collection keeps them.
+pub fn layers() -> Vec<PathBuf> {
+    let layers = entries().unwrap_or_default().into_iter().filter_map(|(_, record)| record?.layer);
+    layers.map(|layer| paths::state_dir().join("images/layers").join(layer.hex()).join("diff")).collect()
 }
 
 /// Forget all.
-pub fn clear() -> anyhow::Result<Vec<Record>> {
-    let mut gone = Vec::new();
-    for (path, record) in entries()? {
-        files::remove(&path)?;
-        gone.extend(record);
+pub fn clear() -> anyhow::Result<()> {
+    for (path, _) in entries()? {
+        files::remove(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
-    Ok(gone)
+    Ok(())
 }

@@ -243,16 +243,41 @@ impl Config {
         last.or_else(|| self.document["created"].as_str())
     }
 
-    /// Put on record what an instruction has done, and when.
-    pub fn add_history(&mut self, created: &str, created_by: &str, empty_layer: bool) {
-        let mut entry = json!({ "created": created, "created_by": created_by, "comment": COMMENT });
+    /// Put on record what an instruction has done, and when; without a time it is as old as the next thing that has one.
+    pub fn add_history(&mut self, created: Option<&str>, created_by: &str, empty_layer: bool) {
+        let mut entry = json!({ "created_by": created_by, "comment": COMMENT });
         if empty_layer {
             entry["empty_layer"] = true.into();
+        }
+        if let Some(created) = created {
+            entry["created"] = created.into();
+            self.document["created"] = created.into();
         }
         if let Value::Array(history) = &mut self.document["history"] {
             history.push(entry);
         }
-        self.document["created"] = created.into();
+    }
+
+    /// Whether nothing in it has a date.
+    pub fn is_undated(&self) -> bool {
+        self.created().is_none()
+    }
+
+    /// Date what has no date yet: by what comes after it, or `now`.
+    pub fn date(&mut self, now: &str) {
+        let mut next = self.created().unwrap_or(now).to_owned();
+        if let Value::Array(history) = &mut self.document["history"] {
+            for entry in history.iter_mut().rev() {
+                match entry["created"].as_str() {
+                    Some(created) => next = created.into(),
+                    None if entry["comment"] == COMMENT => entry["created"] = next.as_str().into(),
+                    None => {}
+                }
+            }
+        }
+        if !self.document["created"].is_string() {
+            self.document["created"] = self.created().unwrap_or(now).into();
+        }
     }
 }
 
@@ -354,8 +379,12 @@ mod tests {
     fn history_dates_the_image() {
         let mut config = scratch();
         assert_eq!(config.created(), None);
-        config.add_history("2001-01-01T00:00:00Z", "RUN x", false);
+        config.add_history(None, "ENV x", true);
+        assert!(config.is_undated());
+        config.add_history(Some("2001-01-01T00:00:00Z"), "RUN x", false);
+        config.date("now");
         assert_eq!(config.created(), Some("2001-01-01T00:00:00Z"));
         assert_eq!(config.document()["created"], "2001-01-01T00:00:00Z");
+        assert_eq!(config.document()["history"][0]["created"], "2001-01-01T00:00:00Z");
     }
 }

@@ -35,8 +35,8 @@ impl Key {
     }
 
     /// The digest of all.
-    pub fn finish(self) -> Digest {
-        self.0.finish()
+    pub fn finish(&mut self) -> Digest {
+        std::mem::take(&mut self.0).finish()
     }
 }
 

@@ -46,19 +46,39 @@ use progress::Progress;
 use session::Session;
 use view::View;
 
+use super::rmi::InUse;
 use super::{create, reaper};
 use crate::runtime;
 
-/// `builder prune`.
+/// `builder`.
 #[derive(clap::Args)]
-pub struct PruneArgs {
-    /// Do not ask; nothing is ever asked
-    #[arg(short, long)]
-    force: bool,
+pub struct BuilderArgs {
+    #[command(subcommand)]
+    command: Command,
+}
 
-    /// Also the directories of RUN --mount=type=cache
-    #[arg(short, long)]
-    all: bool,
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Build an image from a Containerfile
+    Build(Box<BuildArgs>),
+    /// Forget what steps of builds have come to, and remove the layers that no image needs
+    Prune {
+        /// Do not ask; nothing is ever asked
+        #[arg(short, long)]
+        force: bool,
+
+        /// Also the directories of RUN --mount=type=cache
+        #[arg(short, long)]
+        all: bool,
+    },
+}
+
+/// Builds and their cache.
+pub fn builder(args: &BuilderArgs) -> anyhow::Result<i32> {
+    match &args.command {
+        Command::Build(args) => build(args),
+        Command::Prune { force: _, all } => prune(*all),
+    }
 }
 
 /// Build an image.
@@ -128,7 +148,7 @@ fn export(
                 names.extend(more.iter().cloned());
             }
             let vertex = builder.begin("exporting to image");
-            let image = store.create_image(document(builder, done), &done.layers, &names)?;
+            let image = store.create_image(document(builder, done)?, &done.layers, &names)?;
             vertex.say(&format!("writing image {} done", image.id()));
             names.iter().for_each(|name| vertex.say(&format!("naming to {name} done")));
             vertex.done();
@@ -138,13 +158,21 @@ fn export(
     Ok(())
 }
 
-/// The image's document: an image without history is dated now.
-fn document(builder: &Builder<'_>, done: &Done) -> serde_json::Value {
-    let mut document = done.config.document().clone();
-    if !document["created"].is_string() {
-        document["created"] = builder.now().into();
+/// The image's document. One that has no date of its own is dated now, and the same the next time.
+fn document(builder: &Builder<'_>, done: &Done) -> anyhow::Result<serde_json::Value> {
+    let mut config = done.config.clone();
+    let mut now = builder.now();
+    if config.is_undated() && builder.epoch.is_none() {
+        let mut key = digest::Key::default();
+        key.add("image").add(config.document().to_string());
+        let key = key.add_all(done.layers.iter().map(|layer| layer.diff_id.hex())).finish();
+        match cache::get(builder.store, &key) {
+            Some(record) => now = record.created,
+            None => cache::put(&key, &cache::Record::new(None, &now, "image"))?,
+        }
     }
-    document
+    config.date(&now);
+    Ok(config.document().clone())
 }
 
 fn tell(args: &BuildArgs, image: &Image) -> anyhow::Result<()> {
@@ -159,16 +187,20 @@ fn tell(args: &BuildArgs, image: &Image) -> anyhow::Result<()> {
 }
 
 /// Forget what steps have come to.
-pub fn prune(args: &PruneArgs) -> anyhow::Result<i32> {
-    let _ = args.force;
+fn prune(all: bool) -> anyhow::Result<i32> {
     let store = create::store()?;
     let alone = store.alone()?;
     cache::clear()?;
-    if args.all {
+    if all {
         mounts::clear()?;
     }
-    let used = super::rmi::InUse::find()?.layers();
-    let collected = alone.collect(&used)?;
-    writeln!(io::stdout(), "Total:\t{}", collected.bytes)?;
+    let collected = alone.collect(&InUse::find()?.layers())?;
+    let mut out = io::stdout().lock();
+    if !collected.layers.is_empty() {
+        writeln!(out, "Deleted build cache objects:")?;
+        collected.layers.iter().try_for_each(|layer| writeln!(out, "{}", layer.hex()))?;
+        writeln!(out)?;
+    }
+    writeln!(out, "Total reclaimed space: {}", super::format::decimal_size(collected.bytes))?;
     Ok(0)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use coracle_image_oci::Digest;
 use rustix::fs::{FlockOperation, OFlags, flock};
-use rustix::mount::MountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::super::files;
 use super::super::record::MountPoint;
@@ -30,6 +30,8 @@ pub struct Mounts {
     pub env: Vec<(String, String)>,
     /// Overlays that are mounted from.
     views: Vec<View>,
+    /// File systems in memory.
+    memory: Vec<Tmpfs>,
     /// Caches in use.
     locks: Vec<File>,
 }
@@ -80,8 +82,9 @@ impl Mounts {
                 (MountKind::Bind, Some(target)) => all.bind_source(it, mount, &target)?,
                 (MountKind::Cache, Some(target)) => all.cache(it, mount, &target)?,
                 (MountKind::Tmpfs, Some(target)) => {
-                    let dir = tmpfs(it, mount.size)?;
-                    all.bind(dir, &target, !mount.read_only);
+                    let tmpfs = Tmpfs::mount(it, mount.size)?;
+                    all.bind(tmpfs.0.clone(), &target, !mount.read_only);
+                    all.memory.push(tmpfs);
                 }
             }
         }
@@ -171,15 +174,17 @@ impl Mounts {
             if target.is_none() {
                 return Ok(());
             }
-            return self.secret_file(it, mount, &target.unwrap_or_default(), secret.read()?);
         }
+        let bytes = secret.read()?;
         let target = target.unwrap_or_else(|| format!("/run/secrets/{id}"));
         self.secret_file(it, mount, &target, bytes)
     }
 
     /// A file in memory: a secret is never on the disk.
     fn secret_file(&mut self, it: &Steps<'_, '_>, mount: &Mount, target: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
-        let path = tmpfs(it, Some(1 << 20))?.join("secret");
+        let tmpfs = Tmpfs::mount(it, Some(1 << 20))?;
+        let path = tmpfs.0.join("secret");
+        self.memory.push(tmpfs);
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| std::io::Write::write_all(&mut file, &bytes)).context("cannot keep a secret")?;
         set(&path, mount.mode.unwrap_or(0o400), mount.uid, mount.gid)?;
@@ -188,14 +193,25 @@ impl Mounts {
     }
 }
 
-/// A file system in memory, in the build's mount namespace.
-fn tmpfs(it: &Steps<'_, '_>, size: Option<u64>) -> anyhow::Result<PathBuf> {
-    let dir = it.builder.session.new_dir("tmpfs")?;
-    let size = size.map_or_else(String::new, |size| format!(",size={size}"));
-    let options = std::ffi::CString::new(format!("mode=755{size}"))?;
-    rustix::mount::mount("tmpfs", &dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
-        .context("cannot mount a tmpfs")?;
-    Ok(dir)
+/// A file system in memory, in the build's mount namespace. Dropped, it is unmounted.
+struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    fn mount(it: &Steps<'_, '_>, size: Option<u64>) -> anyhow::Result<Self> {
+        let dir = it.builder.session.new_dir("tmpfs")?;
+        let size = size.map_or_else(String::new, |size| format!(",size={size}"));
+        let options = std::ffi::CString::new(format!("mode=755{size}"))?;
+        rustix::mount::mount("tmpfs", &dir, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.as_c_str())
+            .context("cannot mount a tmpfs")?;
+        Ok(Tmpfs(dir))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // What cannot be unmounted goes with the namespace.
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+    }
 }
 
 /// The context without what is ignored.

@@ -213,11 +213,11 @@ impl<'a, 'b> Steps<'a, 'b> {
 
     /// History without a layer: dated like the layer before, so that what is cached gives the same image again.
     fn add_note(&mut self, created_by: &str) {
-        let created = match (self.builder.epoch, self.config.created()) {
-            (None, Some(created)) => created.to_owned(),
-            _ => self.builder.now(),
+        let created = match self.builder.epoch {
+            Some(_) => Some(self.builder.now()),
+            None => self.config.created().map(str::to_owned),
         };
-        self.config.add_history(&created, created_by, true);
+        self.config.add_history(created.as_deref(), created_by, true);
     }
 
     /// `ARG`: what was given on the command line, else the default, else what is known globally.
@@ -304,7 +304,7 @@ impl<'a, 'b> Steps<'a, 'b> {
     }
 
     fn push(&mut self, layer: Option<Layer>, created: &str, created_by: &str) {
-        self.config.add_history(created, created_by, layer.is_none());
+        self.config.add_history(Some(created), created_by, layer.is_none());
         self.layers.extend(layer);
     }
 
