@@ -327,7 +327,7 @@ fn config(options: &Options, source: &Source, host: &HostConfig, id: &str) -> an
     })
 }
 
-fn host_config(options: &Options) -> anyhow::Result<HostConfig> {
+pub fn host_config(options: &Options) -> anyhow::Result<HostConfig> {
     let mut host = HostConfig {
         binds: options
             .volume

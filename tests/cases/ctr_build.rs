@@ -205,8 +205,17 @@ fn a_failing_command_says_so_and_leaves_nothing() {
 fn options_that_are_wrong_are_refused() {
     let Some(engine) = Engine::new() else { return };
     let dir = context(&engine, &[("Dockerfile", "FROM busybox\n")]);
-    for options in [&["--squash"][..], &["--no-such"], &["-t", "UPPER"], &["--output", "type=oci"], &["--secret", "x"]]
-    {
+    for options in [
+        &["--squash"][..],
+        &["--no-such"],
+        &["-t", "UPPER"],
+        &["--output", "type=oci"],
+        &["--secret", "x"],
+        &["--add-host", "db"],
+        &["--memory", "1k"],
+        &["--network", "nowhere"],
+        &["--ulimit", "x=1"],
+    ] {
         let output = build(&engine, &dir, options);
         assert_eq!(output.status.code(), Some(125), "{options:?}");
     }
@@ -216,6 +225,26 @@ fn options_that_are_wrong_are_refused() {
     assert!(!output.status.success() && text(&output.stderr).contains("not fetched"));
     let output = engine.ctr(&["build", "/nowhere"]);
     assert!(!output.status.success() && text(&output.stderr).contains("not found"));
+}
+
+#[test]
+fn a_command_has_what_a_container_has() {
+    let Some(engine) = Engine::new() else { return };
+    let dir = context(&engine, &[]);
+    let file = "FROM busybox\nRUN cat /etc/hosts /proc/self/status > /seen; ls /proc/self/fd | wc -l >> /seen\n\
+        RUN ! test -s /proc/keys && ! (echo x > /proc/sysrq-trigger) && ! (echo x > /proc/sys/kernel/core_pattern)\n\
+        RUN ! mount -t tmpfs x /tmp && ! unshare -r true\n\
+        RUN echo $HTTP_PROXY $GIVEN $HOME > /env\nUSER user\nRUN id > /tmp/id\n";
+    let options = ["--add-host", "db:10.1.2.3", "--build-arg", "HTTP_PROXY=proxy", "--build-arg", "GIVEN=x"];
+    let file = file.replace("FROM busybox\n", "FROM busybox\nRUN chmod 777 /tmp\n");
+    let told = built(&engine, &dir, &file, &options);
+    assert!(told.contains("[Warning] One or more build-args [GIVEN] were not consumed"), "{told}");
+    let seen = sh(&engine, "cat /seen /env /tmp/id");
+    for line in ["10.1.2.3\tdb", "NoNewPrivs:\t1", "Seccomp:\t2", "CapInh:\t0000000000000000", "CapEff:\t00000000a"] {
+        assert!(seen.contains(line), "no {line:?} in {seen}");
+    }
+    assert!(seen.contains("\nproxy /root\nuid=1000(user) gid=1000"), "{seen}");
+    assert_eq!(engine.leftovers(), (0, vec![]));
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use coracle_cgroups::units::parse_size;
+use clap::{Args, FromArgMatches, ValueEnum};
 use coracle_image_oci::{Platform, Reference};
 
+use super::super::create;
+use super::super::options::Options;
+use super::super::record::HostConfig;
 use super::secrets::Secret;
 
 /// `build`.
@@ -40,33 +42,12 @@ pub struct BuildArgs {
     #[arg(long)]
     pub pull: bool,
 
-    /// Network of RUN: default, host, none
-    #[arg(long, value_name = "NETWORK", default_value = "default")]
-    pub network: String,
+    #[command(flatten)]
+    pub run: RunOptions,
 
     /// Secret for RUN --mount=type=secret
     #[arg(long, value_name = "id=NAME[,src=FILE|,env=VARIABLE]")]
     pub secret: Vec<Secret>,
-
-    /// Line of /etc/hosts while building
-    #[arg(long, value_name = "NAME:ADDRESS", value_parser = parse_host)]
-    pub add_host: Vec<String>,
-
-    /// Limit of memory of RUN, in bytes or with k, m, g
-    #[arg(short, long, value_name = "SIZE", value_parser = parse_size)]
-    pub memory: Option<u64>,
-
-    /// Limit of memory and swap together; -1 for no limit of swap
-    #[arg(long, value_name = "SIZE", value_parser = parse_swap, allow_hyphen_values = true, requires = "memory")]
-    pub memory_swap: Option<i64>,
-
-    /// Microseconds of CPU time in each period
-    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..))]
-    pub cpu_quota: Option<u64>,
-
-    /// Length of the period
-    #[arg(long, value_name = "MICROSECONDS", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
-    pub cpu_period: u64,
 
     /// Print the image's id only
     #[arg(short, long)]
@@ -99,6 +80,84 @@ pub struct BuildArgs {
     /// The context: a folder, or - for a tar archive or a Containerfile on standard input
     #[arg(value_name = "PATH")]
     pub context: String,
+}
+
+/// Options of the containers that RUN makes: each is what `ctr run` has by that name.
+#[derive(clap::Args)]
+pub struct RunOptions {
+    /// Network of RUN: default, host, none
+    #[arg(long, value_name = "NETWORK", default_value = "default")]
+    pub network: String,
+
+    /// Line of /etc/hosts while building
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
+
+    /// Limit of memory of RUN, in bytes or with k, m, g
+    #[arg(short, long, value_name = "SIZE")]
+    memory: Option<String>,
+
+    /// Limit of memory and swap together; -1 for no limit of swap
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
+    memory_swap: Option<String>,
+
+    /// Share of CPU time when there is not enough
+    #[arg(short, long, value_name = "NUMBER")]
+    cpu_shares: Option<String>,
+
+    /// Period of the limit of CPU time in microseconds
+    #[arg(long, value_name = "MICROSECONDS")]
+    cpu_period: Option<String>,
+
+    /// CPU time in each period in microseconds
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    cpu_quota: Option<String>,
+
+    /// CPUs that RUN may use, such as 0-2,4
+    #[arg(long, value_name = "LIST")]
+    cpuset_cpus: Option<String>,
+
+    /// Memory nodes that RUN may use
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<String>,
+
+    /// Size of /dev/shm
+    #[arg(long, value_name = "SIZE")]
+    shm_size: Option<String>,
+
+    /// Resource limit
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+}
+
+impl RunOptions {
+    /// What the host grants to a container of RUN, as `ctr run` understands it.
+    ///
+    /// # Errors
+    /// Of a value that is wrong, as `ctr run` would say it.
+    pub fn host_config(&self, network: &str) -> anyhow::Result<HostConfig> {
+        let mut line = vec!["ctr build".to_owned(), format!("--network={network}")];
+        let single = [
+            ("memory", &self.memory),
+            ("memory-swap", &self.memory_swap),
+            ("cpu-shares", &self.cpu_shares),
+            ("cpu-period", &self.cpu_period),
+            ("cpu-quota", &self.cpu_quota),
+            ("cpuset-cpus", &self.cpuset_cpus),
+            ("cpuset-mems", &self.cpuset_mems),
+            ("shm-size", &self.shm_size),
+        ];
+        line.extend(single.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("--{name}={value}"))));
+        line.extend(self.add_host.iter().map(|value| format!("--add-host={value}")));
+        line.extend(self.ulimit.iter().map(|value| format!("--ulimit={value}")));
+        line.push("image".into());
+        let command = Options::augment_args(clap::Command::new("ctr build"));
+        let options = command.try_get_matches_from(line).and_then(|matches| Options::from_arg_matches(&matches));
+        // Its first line says it; the others are about the usage of another command.
+        let said = |error: clap::Error| error.to_string().lines().next().unwrap_or_default().replacen("error: ", "", 1);
+        let options = options.map_err(|error| anyhow::anyhow!(said(error)))?;
+        create::host_config(&options)
+    }
 }
 
 /// `--progress`.
@@ -154,24 +213,6 @@ fn refuse_squash(_: &str) -> Result<bool, String> {
     Err("layers are not merged; copy the files into a stage FROM scratch instead".into())
 }
 
-fn parse_swap(text: &str) -> Result<i64, String> {
-    if text == "-1" {
-        return Ok(-1);
-    }
-    parse_size(text).map(u64::cast_signed).map_err(|error| error.to_string())
-}
-
-fn parse_host(text: &str) -> Result<String, String> {
-    let wrong = || format!("bad format for add-host: {text:?}");
-    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    let valid = !name.is_empty() && !name.contains(char::is_whitespace);
-    if !valid || address.parse::<std::net::IpAddr>().is_err() {
-        return Err(wrong());
-    }
-    Ok(format!("{name}:{address}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,11 +230,18 @@ mod tests {
     }
 
     #[test]
-    fn hosts() {
-        assert_eq!(parse_host("db:10.0.0.1").unwrap(), "db:10.0.0.1");
-        assert_eq!(parse_host("db=[::1]").unwrap(), "db:::1");
-        for wrong in ["", "db", "db:", "db:x", ":1.2.3.4"] {
-            assert!(parse_host(wrong).is_err(), "{wrong}");
+    fn containers_are_as_those_of_run() {
+        let wrap = |line: &[&str]| {
+            let command = RunOptions::augment_args(clap::Command::new("build"));
+            let matches = command.try_get_matches_from([&["build"], line].concat()).unwrap();
+            RunOptions::from_arg_matches(&matches).unwrap()
+        };
+        let host = wrap(&["-m", "64m", "--add-host", "db:10.0.0.1"]).host_config("none").unwrap();
+        assert_eq!((host.memory, host.network_mode.as_str()), (64 << 20, "none"));
+        assert!(host.masked_paths.iter().any(|path| path == "/proc/kcore"), "the kernel's files are covered");
+        assert!(!host.privileged);
+        for wrong in [["-m", "1"], ["--add-host", "db"], ["--ulimit", "x=1"], ["--shm-size", "x"]] {
+            assert!(wrap(&wrong).host_config("none").is_err(), "{wrong:?}");
         }
     }
 }

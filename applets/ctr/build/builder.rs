@@ -200,7 +200,7 @@ impl<'a> Builder<'a> {
         let found = if self.args.pull { None } else { self.store.resolve(name).ok() };
         let image = match found {
             Some(image) => image,
-            None => pull::pull(self.store, name, &PullOptions::default())?,
+            None => pull::pull(self.store, name, &PullOptions::default(), self.args.quiet)?,
         };
         let (os, architecture) = (image.config().os().to_string(), image.config().architecture().to_string());
         let own = Platform::host();

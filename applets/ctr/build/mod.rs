@@ -47,7 +47,7 @@ use session::Session;
 use view::View;
 
 use super::rmi::InUse;
-use super::{create, reaper};
+use super::{ENGINE_FAILED, Exit, create, reaper};
 use crate::runtime;
 
 /// `builder`.
@@ -83,6 +83,9 @@ pub fn builder(args: &BuilderArgs) -> anyhow::Result<i32> {
 
 /// Build an image.
 pub fn build(args: &BuildArgs) -> anyhow::Result<i32> {
+    // What is wrong with them is said before anything is done.
+    let host = args.run.host_config(&run::network_of(None, &args.run.network)).map_err(wrong_usage)?;
+    super::limits::check(&host).map_err(wrong_usage)?;
     if let Some(platform) = &args.platform {
         check_platform(platform)?;
     }
@@ -97,6 +100,11 @@ pub fn build(args: &BuildArgs) -> anyhow::Result<i32> {
             }
         })
     })
+}
+
+/// Docker's exit status for options that cannot be honoured.
+fn wrong_usage(error: anyhow::Error) -> anyhow::Error {
+    Exit { status: ENGINE_FAILED, error }.into()
 }
 
 fn begin(args: &BuildArgs, session: &Session) -> anyhow::Result<()> {

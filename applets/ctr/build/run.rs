@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::super::record::{Config, HostConfig, Live, Record};
+use super::super::record::{Config, Live, Record};
 use super::super::{files, limits, network, paths, start};
 use super::builder::PROXY_ARGS;
 use super::config::env_map;
@@ -36,12 +36,12 @@ pub fn run(it: &mut Steps<'_, '_>, run: &Run, vertex: &mut Vertex) -> anyhow::Re
     let expand = |text: &str| it.expand(text).map_err(|error| format!("{error:#}"));
     let wanted = run.mounts.iter().map(|text| super::containerfile::Mount::parse(text, &expand));
     let wanted = wanted.collect::<Result<Vec<_>, _>>().map_err(anyhow::Error::msg)?;
-    let network = network_of(run.network.as_deref(), &it.builder.args.network);
+    let network = network_of(run.network.as_deref(), &it.builder.args.run.network);
     let args = run_args(it);
     let mut key = it.key("run");
     key.add_all(&command.words).add_all(command.script.iter().map(|(name, text)| format!("{name}\0{text}")));
     key.add_all(it.config.env()).add_all(args.iter().map(|(name, value)| format!("{name}={value}")));
-    key.add(it.config.user()).add(it.config.workdir()).add(&network).add_all(&it.builder.args.add_host);
+    key.add(it.config.user()).add(it.config.workdir()).add(&network).add_all(&it.builder.args.run.add_host);
     mounts::add_to_key(it, &wanted, &mut key)?;
     let shown: String = args.iter().map(|(name, value)| format!(" {name}={value}")).collect();
     let prefix = if args.is_empty() { String::new() } else { format!("|{}{shown} ", args.len()) };
@@ -95,7 +95,7 @@ impl Command {
 }
 
 /// Docker's word for the network of a container.
-fn network_of(instruction: Option<&str>, option: &str) -> String {
+pub fn network_of(instruction: Option<&str>, option: &str) -> String {
     match instruction.unwrap_or("default") {
         "default" if option == "default" => "bridge".into(),
         "default" => option.into(),
@@ -153,7 +153,6 @@ fn record(
     mounts: &Mounts,
     layers: Vec<PathBuf>,
 ) -> anyhow::Result<Record> {
-    let build = it.builder.args;
     let live = paths::live_container(&it.builder.session.id);
     let [path, rest @ ..] = words else { bail!("there is no command to run") };
     let mut env = it.config.env();
@@ -166,7 +165,6 @@ fn record(
     env.extend(args.iter().map(|(name, value)| format!("{name}={value}")));
     env.extend(proxies.filter(|(name, _)| !declared(name)).map(|(name, value)| format!("{name}={value}")));
     env.extend(mounts.env.iter().map(|(name, value)| format!("{name}={value}")));
-    let memory = build.memory.unwrap_or(0);
     let record = Record {
         id: it.builder.session.id.clone(),
         path: path.clone(),
@@ -174,13 +172,7 @@ fn record(
         hosts_path: live.join("hosts"),
         hostname_path: live.join("hostname"),
         resolv_conf_path: live.join("resolv.conf"),
-        host_config: HostConfig {
-            network_mode: network.into(),
-            memory,
-            memory_swap: build.memory_swap.unwrap_or(0),
-            nano_cpus: build.cpu_quota.map_or(0, |quota| quota.saturating_mul(1_000_000_000) / build.cpu_period),
-            ..HostConfig::default()
-        },
+        host_config: it.builder.args.run.host_config(network)?,
         mounts: mounts.points.clone(),
         config: Config {
             hostname: "buildkitsandbox".into(),
