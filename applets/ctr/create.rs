@@ -211,8 +211,8 @@ fn find(store: &Store, options: &Options) -> anyhow::Result<Image> {
         PullPolicy::Never => return Ok(store.resolve(options.image())?),
         PullPolicy::Missing => match store.resolve(options.image()) {
             Err(coracle_image_oci::Error::NoSuchImage(_)) => {
-                if !options.quiet {
-                    eprintln!("Unable to find image '{}' locally", options.image());
+                if let (false, Ok(name)) = (options.quiet, options.image().parse::<coracle_image_oci::Reference>()) {
+                    eprintln!("Unable to find image '{}' locally", name.familiar());
                 }
             }
             Ok(image) if options.platform.is_some() && how.platform.fit(&platform_of(&image)).is_none() => {}

@@ -34,6 +34,17 @@ impl Filters {
         Ok(all)
     }
 
+    /// All but those of a key.
+    pub fn without(&self, key: &str) -> Filters {
+        Filters(
+            self.0
+                .iter()
+                .filter(|(other, _)| *other != key)
+                .map(|(key, values)| (key.clone(), values.clone()))
+                .collect(),
+        )
+    }
+
     /// The values of a key.
     pub fn values(&self, key: &str) -> &[String] {
         self.0.get(key).map_or(&[], Vec::as_slice)

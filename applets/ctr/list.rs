@@ -4,9 +4,10 @@ use anyhow::Context;
 use clap::ValueEnum;
 use serde_json::Value;
 
+use super::create::store;
 use super::format::Inspector;
 use super::record::{self, Record};
-use super::{Exit, paths, ps, reaper};
+use super::{Exit, image_inspect, paths, ps, reaper};
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,9 +27,20 @@ pub struct InspectArgs {
     #[arg(short, long)]
     size: bool,
 
-    /// Containers, by name or id
-    #[arg(required = true, value_name = "CONTAINER")]
+    /// What it is: container, image; without it either
+    #[arg(long, value_enum, value_name = "TYPE")]
+    r#type: Option<Kind>,
+
+    /// Containers or images, by name or id
+    #[arg(required = true, value_name = "NAME|ID")]
     containers: Vec<String>,
+}
+
+/// What `inspect` is to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Container,
+    Image,
 }
 
 /// Print all that is known of containers. What is not there is named, and the rest printed all the same.
@@ -37,7 +49,7 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<i32> {
     let by_template = !matches!(args.format.as_deref(), None | Some("" | "json"));
     let mut status = 0;
     for name in &args.containers {
-        match document(name, args.size) {
+        match find(name, args) {
             Ok(document) => inspector.add(if by_template { complete(document) } else { document })?,
             Err(error) => {
                 eprintln!("ctr: {error:#}");
@@ -49,10 +61,27 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<i32> {
     Ok(status)
 }
 
+/// A container, or else an image.
+fn find(name: &str, args: &InspectArgs) -> anyhow::Result<Value> {
+    if args.r#type != Some(Kind::Image) {
+        match document(name, args.size) {
+            Err(error) if args.r#type == Some(Kind::Container) => return Err(error),
+            Err(_) => {}
+            found => return found,
+        }
+    }
+    let store = store()?;
+    let image = store.resolve(name).map_err(|error| match (error, args.r#type) {
+        (coracle_image_oci::Error::NoSuchImage(_), None) => anyhow::anyhow!("no such object: {name}"),
+        (error, _) => error.into(),
+    });
+    image_inspect::document(&store, &image?)
+}
+
 /// What a record may lack, so that templates can ask whether it is there.
 fn complete(mut document: Value) -> Value {
     for (parent, field) in [("State", "Health"), ("Config", "Healthcheck")] {
-        if let Some(parent) = document[parent].as_object_mut() {
+        if let Some(parent) = document.get_mut(parent).and_then(Value::as_object_mut) {
             parent.entry(field).or_insert(Value::Null);
         }
     }

@@ -50,13 +50,17 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<i32> {
         }
         None => store.load_archive(File::from(io::stdin().as_fd().try_clone_to_owned()?), &options, &*progress),
     };
-    let mut out = io::stdout().lock();
+    let mut said: Vec<String> = Vec::new();
     for image in loaded.context("cannot load")? {
-        match image.names().first() {
-            Some(name) => writeln!(out, "Loaded image: {}", name.familiar())?,
-            None => writeln!(out, "Loaded image ID: {}", image.id())?,
+        said.extend(image.names().iter().map(|name| format!("Loaded image: {}", name.familiar())));
+        if image.names().is_empty() {
+            said.push(format!("Loaded image ID: {}", image.id()));
         }
     }
+    // A layout names an image once for each tag.
+    said.sort();
+    said.dedup();
+    said.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))?;
     Ok(0)
 }
 

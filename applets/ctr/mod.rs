@@ -14,6 +14,9 @@ mod farewell;
 mod files;
 mod filter;
 mod format;
+mod history;
+mod image;
+mod image_inspect;
 mod images;
 mod keys;
 mod lifecycle;
@@ -41,6 +44,7 @@ mod paths;
 mod pause;
 mod port;
 mod progress;
+mod prune;
 mod ps;
 mod pull;
 mod push;
@@ -57,6 +61,7 @@ mod spec;
 mod spec_mounts;
 mod spec_security;
 mod start;
+mod system;
 mod template;
 mod time;
 mod version;
@@ -111,8 +116,11 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
     subcommand("events", "Print what happens to containers and images", |args| call(args, events::events)),
     subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),
+    subcommand("history", "Print how an image was made", |args| call(args, history::history)),
+    subcommand("image", "Manage images", |args| call(args, image::image)),
     subcommand("images", "List images", |args| call(args, images::images)),
     subcommand("import", "Make an image of an archive of a root file system", |args| call(args, pull::import)),
+    subcommand("info", "Print how things are", |args| call(args, system::info)),
     subcommand("inspect", "Print all that is known of containers", |args| call(args, list::inspect)),
     subcommand("kill", "Send a signal to containers", |args| call(args, lifecycle::kill)),
     subcommand("load", "Load images of docker save, or of an OCI layout", |args| call(args, load::load)),
@@ -132,6 +140,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("save", "Write images as an archive", |args| call(args, save::save)),
     subcommand("start", "Start containers that do not run", |args| call(args, run::start_existing)),
     subcommand("stop", "Stop containers", |args| call(args, lifecycle::stop)),
+    subcommand("system", "Manage all that is on disk", |args| call(args, system::system)),
     subcommand("tag", "Give an image a further name", |args| call(args, load::tag)),
     subcommand("unpause", "Let containers that were paused go on", |args| call(args, pause::unpause)),
     subcommand("version", "Show the version", |args| call(args, version::run)),

@@ -54,7 +54,8 @@ struct Lines(Mutex<BTreeMap<Digest, u64>>);
 impl Progress for Lines {
     fn layer(&self, layer: &Digest, state: LayerState<'_>) {
         let text = match state {
-            LayerState::Queued | LayerState::Unpacking => return,
+            LayerState::Queued => "Pulling fs layer".into(),
+            LayerState::Unpacking => return,
             LayerState::Downloading { done, total } => {
                 let step = (done * 10).checked_div(total).unwrap_or(10);
                 if locked(&self.0).insert(layer.clone(), step) == Some(step) {

@@ -10,7 +10,9 @@ use coracle_image_oci::{Credentials, DevicePolicy, Image, Platform, PullOptions,
 
 use super::create::store;
 use super::progress::reporter;
+use super::time;
 use coracle_cgroups::units::parse_size;
+use serde_json::json;
 
 /// What is let in from an image, wherever it comes from.
 #[derive(clap::Args)]
@@ -86,7 +88,7 @@ impl RegistryArgs {
 /// `pull`.
 #[derive(clap::Args)]
 pub struct PullArgs {
-    /// Print the image's id only
+    /// Print the image's name only
     #[arg(short, long)]
     quiet: bool,
 
@@ -107,36 +109,71 @@ pub struct ImportArgs {
     #[arg(short, long, value_name = "ARG", allow_hyphen_values = true)]
     command: Vec<String>,
 
+    /// Comment on what is imported, for its history
+    #[arg(short, long)]
+    message: Option<String>,
+
     #[command(flatten)]
     content: Content,
 
     /// Archive of a root file system (tar, plain or compressed), or - for standard input
     file: String,
 
-    /// Name of the image
-    image: Reference,
+    /// Name of the image; without one it has its id only
+    image: Option<Reference>,
 }
 
 /// Pull an image.
 pub fn run(args: &PullArgs) -> anyhow::Result<i32> {
     let mut options = args.content.options();
     options.registry = args.registry.options();
-    let image = fetch(&store()?, &args.image, &options, args.quiet)?;
-    writeln!(io::stdout(), "{}", image.id())?;
+    let reference: Reference = args.image.parse()?;
+    let has_tag = args.image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
+    let mut out = io::stdout();
+    if !args.quiet && !has_tag {
+        writeln!(out, "Using default tag: latest")?;
+    }
+    fetch(&store()?, &reference, &options, args.quiet, &mut out)?;
+    writeln!(out, "{reference}")?;
     Ok(0)
 }
 
 /// Pull for `ctr run`, telling what is done on standard error.
 pub fn pull(store: &Store, image: &str, options: &PullOptions, quiet: bool) -> anyhow::Result<Image> {
-    fetch(store, image, options, quiet)
+    let reference: Reference = image.parse()?;
+    fetch(store, &reference, options, quiet, &mut io::stderr())
 }
 
-fn fetch(store: &Store, image: &str, options: &PullOptions, quiet: bool) -> anyhow::Result<Image> {
-    let reference: Reference = image.parse()?;
+/// Pull, and say so in docker's words.
+fn fetch(
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    quiet: bool,
+    out: &mut dyn Write,
+) -> anyhow::Result<Image> {
+    let before = store.resolve(&reference.to_string()).ok();
     if !quiet {
-        eprintln!("Pulling {reference}");
+        let repository = if reference.registry() == "docker.io" {
+            reference.repository().to_owned()
+        } else {
+            reference.familiar_name()
+        };
+        writeln!(out, "{}: Pulling from {repository}", reference.selector())?;
     }
-    store.pull(&reference, options, &*reporter(quiet)).with_context(|| format!("cannot pull {reference}"))
+    let pulled = store.pull(reference, options, &*reporter(quiet));
+    let image = pulled.with_context(|| format!("cannot pull {reference}"))?;
+    if quiet {
+        return Ok(image);
+    }
+    let prefix = format!("{}@", reference.familiar_name());
+    if let Some(digest) = image.digests().iter().find_map(|digest| digest.strip_prefix(&prefix)) {
+        writeln!(out, "Digest: {digest}")?;
+    }
+    let is_new = before.is_none_or(|before| before.id() != image.id());
+    let status = if is_new { "Downloaded newer image for" } else { "Image is up to date for" };
+    writeln!(out, "Status: {status} {}", reference.familiar())?;
+    Ok(image)
 }
 
 /// Import an archive.
@@ -146,8 +183,15 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<i32> {
         "-" => Box::new(io::stdin()),
         path => Box::new(File::open(path).with_context(|| format!("cannot open {path}"))?),
     };
+    let comment = args.message.clone().unwrap_or_else(|| format!("Imported from {}", args.file));
+    let now = time::now();
+    let config = json!({
+        "created": now,
+        "config": { "Cmd": args.command },
+        "history": [{ "created": now, "comment": comment }],
+    });
     let image = store
-        .import(&mut source, &args.image, &args.command, &args.content.options())
+        .import(&mut source, args.image.as_ref(), config, &args.content.options())
         .with_context(|| format!("cannot import {}", args.file))?;
     writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)

@@ -140,7 +140,8 @@ fn untag(
     Ok(true)
 }
 
-fn untagged(image: &Image, which: impl Fn(&Reference) -> bool) -> Vec<String> {
+/// The lines about tags that go.
+pub fn untagged(image: &Image, which: impl Fn(&Reference) -> bool) -> Vec<String> {
     let tags = image.names().iter().filter(|name| name.tag().is_some() && which(name));
     let mut lines: Vec<String> = tags.map(|name| format!("Untagged: {}", name.familiar())).collect();
     lines.dedup();
@@ -177,7 +178,7 @@ fn conflict(image: &Image, in_use: &InUse, force: bool, several: bool) -> Option
 }
 
 /// What Docker calls the layers: each by what it is and what it stands on (image-spec config.md, "Layer ChainID").
-fn chain_ids(image: &Image) -> Vec<coracle_image_oci::Digest> {
+pub fn chain_ids(image: &Image) -> Vec<coracle_image_oci::Digest> {
     let mut all: Vec<coracle_image_oci::Digest> = Vec::new();
     for diff_id in image.diff_ids() {
         let next = match all.last() {

@@ -42,7 +42,8 @@ fn an_honest_image() {
     let image = image();
     let registry = Registry::of(&image);
     let place = Place::new();
-    assert_eq!(place.accepts(&["pull", "-q", &registry.name()]).trim(), digest(&image.config));
+    assert_eq!(place.accepts(&["pull", "-q", &registry.name()]).trim(), format!("{}:latest", registry.name()));
+    assert_eq!(place.accepts(&["images", "-q", "--no-trunc"]).trim(), digest(&image.config));
     assert!(place.layer().join("a").exists());
     let by_digest = format!("{}@{}", registry.name(), digest(&image.manifest_bytes()));
     place.accepts(&["pull", "-q", &by_digest]);

@@ -56,7 +56,9 @@ fn on_a_terminal_of(
     let output = child.wait_with_output().unwrap();
     let screen = screen.lock().unwrap().clone();
     assert!(output.status.success(), "{screen}");
-    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), digest(&image.config));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().last(), Some(format!("{}:latest", registry.name()).as_str()), "{said}");
+    assert_eq!(place.accepts(&["images", "-q", "--no-trunc"]).trim(), digest(&image.config));
     screen
 }
 
@@ -104,11 +106,17 @@ fn lines_elsewhere() {
     let registry = Registry::of(&image);
     let place = Place::new();
     let outcome = place.ctr(&["pull", &registry.name()]);
-    assert_eq!((outcome.code, outcome.out.trim()), (Some(0), digest(&image.config).as_str()));
+    let (name, digest) = (format!("{}:latest", registry.name()), digest(&image.manifest_bytes()));
+    let said = format!(
+        "Using default tag: latest\nlatest: Pulling from {}\nDigest: {digest}\nStatus: Downloaded newer image for {name}\n{name}\n",
+        registry.name()
+    );
+    assert_eq!((outcome.code, outcome.out), (Some(0), said));
     assert!(!outcome.err.contains(['\x1b', '\r']), "{:?}", outcome.err);
     assert_eq!(outcome.err.lines().filter(|line| line.ends_with(": done")).count(), 5, "{}", outcome.err);
     let again = place.ctr(&["pull", &registry.name()]);
     assert_eq!(again.err.lines().filter(|line| line.ends_with(": already there")).count(), 5, "{}", again.err);
+    assert!(again.out.contains(&format!("Status: Image is up to date for {name}")), "{}", again.out);
     let quiet = place.ctr(&["pull", "-q", &registry.name()]);
-    assert_eq!((quiet.err.as_str(), quiet.out.trim()), ("", digest(&image.config).as_str()));
+    assert_eq!((quiet.err.as_str(), quiet.out.trim()), ("", name.as_str()));
 }
