@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod attacks;
 #[path = "cases/ctr_build.rs"]
 mod build;
+#[path = "cases/ctr_copy.rs"]
+mod copy;
 #[path = "cases/ctr_images.rs"]
 mod images;
 #[path = "cases/ctr_lifecycle.rs"]

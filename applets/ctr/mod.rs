@@ -5,11 +5,15 @@
 
 mod attach;
 mod build;
+mod commit;
+mod cp;
 mod create;
 mod create_mounts;
+mod diff;
 pub mod docker_init;
 mod events;
 mod exec;
+mod export;
 mod farewell;
 mod files;
 mod filter;
@@ -54,6 +58,7 @@ mod record_config;
 mod record_health;
 mod record_host;
 mod rmi;
+mod rootfs;
 mod run;
 mod save;
 mod signals;
@@ -113,9 +118,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
     subcommand("build", "Build an image from a Containerfile", |args| call(args, build::build)),
     subcommand("builder", "Manage builds and their cache", |args| call(args, build::builder)),
+    subcommand("commit", "Make an image of what a container has written", |args| call(args, commit::commit)),
+    subcommand("cp", "Copy files between a container and the host", |args| call(args, cp::cp)),
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
+    subcommand("diff", "List what a container has changed in its image", |args| call(args, diff::diff)),
     subcommand("events", "Print what happens to containers and images", |args| call(args, events::events)),
     subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),
+    subcommand("export", "Write a container's root as a tar archive", |args| call(args, export::export)),
     subcommand("history", "Print how an image was made", |args| call(args, history::history)),
     subcommand("image", "Manage images", |args| call(args, image::image)),
     subcommand("images", "List images", |args| call(args, images::images)),

@@ -87,7 +87,11 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     let mut worst = 0;
     for name in &args.containers {
         let id = record::resolve(name)?;
-        anyhow::ensure!(lifecycle::payload(&id)?.is_none(), "container {name} is running");
+        if lifecycle::payload(&id)?.is_some() {
+            anyhow::ensure!(!attach, "container {name} is running; `ctr attach` follows it");
+            writeln!(std::io::stdout(), "{name}")?;
+            continue;
+        }
         let Some(lock) = Lock::take(&id)? else { anyhow::bail!("container {name} is being started") };
         let container = starting(&id)?;
         let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin, Show::ALL));

@@ -56,6 +56,11 @@ impl<'a> Extractor<'a> {
                     .with_context(|| format!("{}: cannot change to it", path.display()))?;
             }
         }
+        Ok(Self::at(fd, options, report))
+    }
+
+    /// Unpack into a folder.
+    pub fn at(folder: OwnedFd, options: &'a Options, report: &'a mut Report) -> Self {
         let root = nix::unistd::geteuid().is_root();
         let owners = options.same_owner || (root && !options.no_same_owner);
         let exact = options.preserve_permissions || (root && !options.no_same_permissions);
@@ -65,7 +70,7 @@ impl<'a> Extractor<'a> {
             times: !options.touch,
             xattrs: options.xattrs,
         };
-        Ok(Self { root: Root::new(fd, options.absolute_names), options, report, policy, folders: Vec::new() })
+        Self { root: Root::new(folder, options.absolute_names), options, report, policy, folders: Vec::new() }
     }
 
     /// Unpack what was asked for.

@@ -19,9 +19,11 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context as _;
+use coracle_image_oci::decompress;
 use coracle_image_oci::tarball::Archive;
 
 use crate::common;
@@ -81,6 +83,28 @@ fn work(options: &Options, report: &mut Report) -> anyhow::Result<()> {
         report.error(name, "Not found in archive");
     }
     Ok(())
+}
+
+/// Unpack an archive, compressed or not, into a folder that nothing in it can lead out of. Owners, if they are kept, go by number. Says
+/// whether all went well; what did not has been printed under `name`.
+///
+/// # Errors
+/// If the archive is damaged.
+pub fn unpack_into(
+    folder: OwnedFd,
+    source: &mut (dyn io::BufRead + Send),
+    name: &str,
+    same_owner: bool,
+) -> anyhow::Result<bool> {
+    let owner = if same_owner { "--same-owner" } else { "--no-same-owner" };
+    let words = ["tar", "-x", "-p", "--numeric-owner", "--xattrs", owner].map(OsString::from);
+    let options = options::parse(&words).map_err(|_| anyhow::anyhow!("wrong options of tar"))?;
+    let mut report = Report::new(name);
+    let mut archive = Archive::new(io::BufReader::new(decompress::reader(source)?.1));
+    Extractor::at(folder, &options, &mut report).run(&mut archive, &mut Selection::new(Vec::new(), false))?;
+    anyhow::ensure!(archive.position() > 0, "this does not look like a tar archive");
+    archive.drain().context("cannot read the archive to its end")?;
+    Ok(report.status == 0)
 }
 
 fn list(archive: &mut Archive<impl io::BufRead>, options: &Options, selection: &mut Selection) -> anyhow::Result<()> {

@@ -51,5 +51,5 @@ pub use reference::Reference;
 pub use registry::{Credentials, RegistryOptions, Server};
 pub use save::Selected;
 pub use store::{Image, Store};
-pub use tree::{Marks, write_tree};
+pub use tree::{Marks, Part, write_part, write_tree};
 pub use unpack::{DevicePolicy, Limits};

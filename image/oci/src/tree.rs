@@ -40,18 +40,34 @@ pub enum Marks {
 /// If the kernel refuses something, `out` fails, or a layer has what no image can say: names that begin with `.wh.`, or files whose
 /// data overlayfs has left in a lower layer.
 pub fn write_tree(root: BorrowedFd<'_>, marks: Marks, out: &mut dyn Write) -> Result<()> {
-    let mut walk = Walk { root, marks, out, links: HashMap::new(), buffer: vec![0; PIECE] };
+    let mut walk = Walk { root, marks, out, links: HashMap::new(), buffer: vec![0; PIECE], as_other: None };
     if marks == (Marks::Layer { opaque_root: true }) {
         walk.mark(OPAQUE.to_vec())?;
     }
-    // What is left to be written, the next one last: a tree of any depth takes one descriptor at a time.
-    let mut pending = walk.children(b"")?;
-    while let Some(path) = pending.pop() {
-        if walk.member(&path)? {
-            pending.extend(walk.children(&path)?);
-        }
-    }
-    walk.out.write_all(&[0; 2 * BLOCK]).doing(writing)
+    let pending = walk.children(b"")?;
+    walk.all(pending)
+}
+
+/// One entry of a directory, to be archived under another name.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Its name in the directory; empty for the directory itself.
+    pub entry: &'a [u8],
+    /// Its name in the archive; what is below it follows. Empty: only what is below it is archived.
+    pub name: &'a [u8],
+    /// Owner and group of all members, in place of their own.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// Write one entry of a directory, with all that is below it.
+///
+/// # Errors
+/// See [`write_tree`].
+pub fn write_part(folder: BorrowedFd<'_>, part: Part<'_>, out: &mut dyn Write) -> Result<()> {
+    let buffer = vec![0; PIECE];
+    let mut walk = Walk { root: folder, marks: Marks::Plain, out, links: HashMap::new(), buffer, as_other: Some(part) };
+    let pending = if part.name.is_empty() { walk.children(part.entry)? } else { vec![part.entry.to_vec()] };
+    walk.all(pending)
 }
 
 fn writing() -> String {
@@ -65,9 +81,33 @@ struct Walk<'a> {
     /// The first name of files that have several.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    as_other: Option<Part<'a>>,
 }
 
 impl Walk<'_> {
+    /// Write members and what is below them, the last first, and the archive's end: a tree of any depth takes one descriptor at a time.
+    fn all(&mut self, mut pending: Vec<Vec<u8>>) -> Result<()> {
+        while let Some(path) = pending.pop() {
+            if self.member(&path)? {
+                pending.extend(self.children(&path)?);
+            }
+        }
+        self.out.write_all(&[0; 2 * BLOCK]).doing(writing)
+    }
+
+    /// A path by its name in the archive.
+    fn renamed(&self, path: &[u8]) -> Vec<u8> {
+        let Some(part) = &self.as_other else { return path.to_vec() };
+        let below = path.strip_prefix(part.entry).unwrap_or(path);
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        match (part.name, below) {
+            (b"", below) => below.to_vec(),
+            (name, b"") => name.to_vec(),
+            // A folder's own name has its slash already.
+            (name, below) => [name, b"/", below].concat(),
+        }
+    }
+
     /// The paths in a directory, the first by name at the end.
     fn children(&self, path: &[u8]) -> Result<Vec<Vec<u8>>> {
         let fd = match self.open(path, OFlags::RDONLY | OFlags::DIRECTORY) {
@@ -124,11 +164,15 @@ impl Walk<'_> {
         if is_layer && base(path).starts_with(WHITEOUT) {
             return Err(Error::entry(path, "a name that begins with .wh. means a deleted file in an image"));
         }
-        let mut member = describe(path, kind, &stat);
+        let mut member = describe(&self.renamed(path), kind, &stat);
+        if let Some((uid, gid)) = self.as_other.and_then(|part| part.owner) {
+            (member.uid, member.gid) = (uid, gid);
+        }
         if kind != Kind::Directory && stat.st_nlink > 1 {
             let first = self.links.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.to_vec());
             if first != path {
-                member.link.clone_from(first);
+                let first = first.clone();
+                member.link = self.renamed(&first);
                 self.header(&Member { kind: Kind::HardLink, size: 0, ..member })?;
                 return Ok(false);
             }
