@@ -3,18 +3,25 @@
 #
 #   apt-suite.sh SUITE ARCH PACKAGE[=VERSION] DIR      download the .deb into DIR and print its path
 #   apt-suite.sh --versions SUITE ARCH PACKAGE         print the versions there are, newest first
+#   apt-suite.sh --closure SUITE ARCH DIR PACKAGE...   download the packages and all that they depend on into DIR
 #
 # The mirror is the one that the machine already uses (read from its apt sources), so a build behind a local mirror works.
 # On Ubuntu, whose mirrors do not carry Debian suites, it is the address that python-apt-common knows for Debian.
 # CORACLE_DEBIAN_MIRROR (an address, ending in /debian) wins over both.
 # Lists live in a private directory below the cache; signatures are checked with Debian's archive keyring.
 set -euo pipefail
-versions_only=''
-if [ "$1" = --versions ]; then
-	versions_only=1
+action=download
+case $1 in --versions | --closure)
+	action=${1#--}
 	shift
+	;;
+esac
+suite=$1 arch=$2
+if [ "$action" = closure ]; then
+	dir=$3 packages=("${@:4}")
+else
+	package=$3 dir=${4:-}
 fi
-suite=$1 arch=$2 package=$3 dir=${4:-}
 cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
@@ -60,7 +67,7 @@ touch "$root/etc/status"
 options=(
 	-o "Dir::Etc::sourcelist=$root/etc/debian.sources" -o "Dir::Etc::sourceparts=$root/etc/parts"
 	-o "Dir::State::lists=$root/lists" -o "Dir::State::status=$root/etc/status"
-	-o "Dir::Cache=$root" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
+	-o "Dir::State=$root" -o "Dir::Cache=$root" -o "APT::Architecture=$arch" -o "APT::Architectures=$arch"
 	-o "APT::Sandbox::User=" -o "Acquire::Languages=none" -o "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"
 	-o "Acquire::Retries=3"
 )
@@ -68,11 +75,19 @@ options=(
 if [ -z "$(find "$root/lists" -maxdepth 1 -name '*_Packages*' -mmin -1440 2>/dev/null | head -n1)" ]; then
 	apt-get "${options[@]}" -qq update >&2
 fi
-if [ -n "$versions_only" ]; then
+if [ "$action" = versions ]; then
 	apt-cache "${options[@]}" madison "$package" | awk -F'|' '{gsub(/ /, "", $2); print $2}'
 	exit 0
 fi
 mkdir -p "$dir"
+if [ "$action" = closure ]; then
+	# The status file is empty, so nothing counts as installed; --download-only keeps apt from calling dpkg.
+	mkdir -p "$dir/partial"
+	apt-get "${options[@]}" -o Debug::NoLocking=1 -o "Dir::Cache::archives=$(realpath "$dir")" -o APT::Install-Recommends=false \
+		-qq -y --download-only install "${packages[@]}" >&2
+	rmdir "$dir/partial"
+	exit 0
+fi
 case $package in
 *=*) ;;
 *)

@@ -65,6 +65,12 @@ class Result:
         """Every regular expression matches some line of the output."""
         expect(self.output, *patterns)
 
+    def check(self):
+        """The script succeeded: its output."""
+        if self.status != 0:
+            raise Failed(f"status {self.status}:\n{self.output}")
+        return self.output
+
 
 class Image:
     """The built image of one architecture, and where logs and disks go."""
