@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
-packages="podman conmon netavark aardvark-dns buildah containerd runc crun busybox-static nftables iproute2 python3-minimal uidmap
+packages="podman conmon netavark aardvark-dns buildah containerd runc crun busybox-static nftables iproute2 python3 uidmap
 	base-files base-passwd libc-bin coreutils dash grep sed findutils mount util-linux procps"
 # shellcheck disable=SC2086
 "$here/../../setup/apt-suite.sh" --closure trixie amd64 "$work/debs" $packages
@@ -16,7 +16,7 @@ mkdir -p "$root"
 for deb in "$work"/debs/base-files_*.deb "$work"/debs/*.deb; do
 	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --no-same-owner --keep-directory-symlink
 done
-rm -rf "$root"/usr/share/{doc,man,locale,lintian,info,bash-completion,zsh,fish} "$root"/usr/lib/x86_64-linux-gnu/{perl,gconv}
+rm -rf "$root"/usr/share/{doc,man,locale,lintian,info,bash-completion,zsh,fish,zoneinfo} "$root"/usr/lib/x86_64-linux-gnu/{perl,gconv}
 # What the packages' scripts would have made.
 cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
 cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
