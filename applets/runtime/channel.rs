@@ -16,6 +16,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use coracle_abi::clone::Child;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -172,7 +175,9 @@ impl Channel {
 
     /// The connection over which the word came that the program may start.
     fn at_gate(gate: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+        let signals = ending_signals();
         loop {
+            wait_or_end(gate, signals.as_ref())?;
             let channel = match rustix::net::accept_with(gate, SocketFlags::CLOEXEC) {
                 Ok(connection) => Channel(connection),
                 Err(Errno::INTR | Errno::CONNABORTED) => continue,
@@ -224,6 +229,41 @@ impl Channel {
             ([b'H'], _) => Heard::Asks,
             (message, _) => Heard::Failed(failed(message, program)),
         })
+    }
+}
+
+/// The signals that end a process which does nothing about them. They are blocked here, as the first process of a PID namespace
+/// would not get them otherwise (pid_namespaces(7)).
+fn ending_signals() -> Option<SignalFd> {
+    const HARMLESS: [Signal; 7] = [
+        Signal::SIGCHLD,
+        Signal::SIGCONT,
+        Signal::SIGTSTP,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+        Signal::SIGURG,
+        Signal::SIGWINCH,
+    ];
+    let set: SigSet = Signal::iterator().filter(|signal| !HARMLESS.contains(signal)).collect();
+    SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).ok()
+}
+
+/// Wait for a connection, and end on a signal as the program would that does nothing about it.
+fn wait_or_end(gate: BorrowedFd<'_>, signals: Option<&SignalFd>) -> Result<(), Errno> {
+    let Some(signals) = signals else { return Ok(()) };
+    loop {
+        let mut fds = [PollFd::from_borrowed_fd(gate, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            polled => polled?,
+        };
+        let [connected, signalled] = fds.map(|fd| !fd.revents().is_empty());
+        if signalled && let Ok(Some(info)) = signals.read_signal() {
+            std::process::exit(128 + i32::try_from(info.ssi_signo).unwrap_or_default());
+        }
+        if connected {
+            return Ok(());
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 //! and says over its [`Channel`] which one failed.
 
 use coracle_abi::clone::{Child, spawn, spawn_sibling};
+use coracle_abi::netdev::NetDevice;
 use coracle_abi::process::{block_signals, close_on_exec_from};
 use nix::sched::CloneFlags;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process, Spec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -271,6 +272,11 @@ impl Plan {
         hide()?;
         rustix::process::umask(Mode::empty());
         session(&launch.caller)?;
+        let is_new_network = |one: &LinuxNamespace| one.typ() == LinuxNamespaceType::Network && one.path().is_none();
+        if linux.namespaces().iter().flatten().any(is_new_network) {
+            let up = NetDevice::new("lo").and_then(|loopback| loopback.set_up());
+            up.doing(|| "set the loopback interface up".into())?;
+        }
         if let Some(name) = launch.spec.hostname() {
             rustix::system::sethostname(name.as_bytes()).doing(|| format!("set the host name {name:?}"))?;
         }
