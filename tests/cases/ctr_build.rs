@@ -383,7 +383,7 @@ fn the_same_bytes_again() {
     assert_eq!(quiet(&engine, &dir, &["--no-cache", "--timestamp", "1000000000"]), first);
     let epoch = || quiet(&engine, &dir, &["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1000000000"]);
     assert_eq!(epoch(), epoch());
-    assert_eq!(document(&engine, &first)["created"], "2001-09-09T01:46:40.000000000Z");
+    assert_eq!(document(&engine, &first)["created"], "2001-09-09T01:46:40Z");
 }
 
 /// Whether a process with this command line is there.

@@ -128,7 +128,9 @@ impl<'a> Builder<'a> {
     /// When something is made.
     pub fn now(&self) -> String {
         self.epoch.map_or_else(time::now, |epoch| {
-            time::format_rfc3339(UNIX_EPOCH + Duration::from_secs(u64::try_from(epoch.seconds).unwrap_or(0)))
+            let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(epoch.seconds).unwrap_or(0));
+            // As Go has it: a fraction that is zero is left out.
+            time::format_rfc3339(time).replace(".000000000Z", "Z")
         })
     }
 

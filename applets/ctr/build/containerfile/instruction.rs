@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::flags::Flags;
 use super::lines::{Heredoc, Line};
+use super::stages::Step;
 use super::words::{json_strings, plain_words, quoted_words, take_flags};
 
 type Result<T> = std::result::Result<T, String>;
@@ -381,10 +382,11 @@ fn onbuild(rest: &str, line: &Line, escape: char) -> Result<String> {
         name @ ("MAINTAINER" | "FROM") => return Err(format!("{name} isn't allowed as an ONBUILD trigger")),
         _ => {}
     }
-    // What is wrong with it is said here, not to those who build on it.
-    Instruction::parse(&Line { text: rest.into(), ..line.clone() }, escape)?;
     let heredocs = line.heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name));
-    Ok(std::iter::once(rest.to_owned()).chain(heredocs).collect())
+    let text: String = std::iter::once(rest.to_owned()).chain(heredocs).collect();
+    // What is wrong with it is said here, not to those who build on it.
+    Step::parse_trigger(&text, escape).map_err(|error| error.message)?;
+    Ok(text)
 }
 
 #[cfg(test)]

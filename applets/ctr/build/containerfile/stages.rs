@@ -169,5 +169,15 @@ mod tests {
         fn never_panics(text in "(?s)(FROM |AS |RUN |COPY |ARG |ENV |<<E\n|E\n|\n|=|--|[ -~]){0,24}") {
             let _ = File::parse(&text);
         }
+
+        #[test]
+        fn a_trigger_is_understood_again(text in "(?s)ONBUILD (RUN|COPY|ADD|ENV|CMD) (<<-?[\"']?E[\"']?|\nE\n|\\\\|\n|\t|#|[ -~]){0,12}") {
+            let Ok(file) = File::parse(&format!("FROM a\n{text}")) else { return Ok(()) };
+            for step in &file.stages[0].steps {
+                if let Instruction::Onbuild(trigger) = &step.instruction {
+                    prop_assert!(Step::parse_trigger(trigger, file.escape).is_ok(), "{:?}", trigger);
+                }
+            }
+        }
     }
 }
