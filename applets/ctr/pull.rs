@@ -25,6 +25,10 @@ pub struct Content {
     #[arg(long)]
     allow_devices: bool,
 
+    /// File that says which images may come in, instead of /etc/containers/policy.json
+    #[arg(long, value_name = "FILE")]
+    signature_policy: Option<PathBuf>,
+
     /// Most bytes that the image may unpack to, or with k, m, g [default: 64g]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_size: Option<u64>,
@@ -40,6 +44,7 @@ impl Content {
         if self.allow_devices {
             options.devices = DevicePolicy::Create;
         }
+        options.policy.clone_from(&self.signature_policy);
         if let Some(bytes) = self.max_size {
             options.limits.bytes = bytes;
         }

@@ -10,8 +10,11 @@ use crate::image::Image;
 /// What was asked.
 #[derive(Clone, Debug)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     headers: Vec<(String, String)>,
+    /// What came with it.
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -105,7 +108,7 @@ impl Reply {
         }
     }
 
-    fn send(&self, stream: &mut TcpStream) -> std::io::Result<()> {
+    fn send(&self, stream: &mut TcpStream, without_body: bool) -> std::io::Result<()> {
         let mut head = format!("HTTP/1.1 {} Status\r\nConnection: close\r\n", self.status);
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
@@ -117,6 +120,9 @@ impl Reply {
             head += "Transfer-Encoding: chunked\r\n";
         }
         stream.write_all(format!("{head}\r\n").as_bytes())?;
+        if without_body {
+            return stream.flush();
+        }
         loop {
             self.send_body(stream)?;
             if self.then != Then::Repeat {
@@ -221,21 +227,26 @@ fn serve(mut stream: TcpStream, answer: &Answer, content: &[(String, Reply)], lo
     let reply = answer(&request).or_else(|| known().map(|reply| reply.ranged(&request)));
     let ping = || if request.path == "/v2/" { Reply::ok("{}") } else { Reply::new(404, "{}") };
     // A client that has seen enough closes the connection.
-    let _ = reply.unwrap_or_else(ping).send(&mut stream);
+    let _ = reply.unwrap_or_else(ping).send(&mut stream, request.method == "HEAD");
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
-    let mut reader = BufReader::new(stream.take(64 << 10));
+    let mut reader = BufReader::new(stream.take(256 << 20));
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
-    let path = line.split(' ').nth(1)?.to_owned();
-    let mut headers = Vec::new();
+    let mut words = line.split(' ').map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
+    let mut request = Request { method, path, headers: Vec::new(), body: Vec::new() };
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
         match line.trim_end().split_once(": ") {
-            Some((name, value)) => headers.push((name.to_owned(), value.to_owned())),
-            None => return Some(Request { path, headers }),
+            Some((name, value)) => request.headers.push((name.to_owned(), value.to_owned())),
+            None => break,
         }
     }
+    let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    request.body = vec![0; length];
+    reader.read_exact(&mut request.body).ok()?;
+    Some(request)
 }

@@ -66,6 +66,7 @@ impl Alone<'_> {
     /// If the store cannot be read or written.
     pub fn collect(&self, used: &[PathBuf]) -> Result<Collected> {
         let store = self.store;
+        store.sweep_names()?;
         let roots = store.roots()?;
         let mut blobs: Vec<Digest> = Vec::new();
         let mut layers: Vec<Digest> = Vec::new();

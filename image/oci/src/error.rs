@@ -67,6 +67,14 @@ pub enum Error {
         /// Its answer.
         status: String,
     },
+    /// An image that the signature policy does not let in.
+    #[error("Source image rejected: {reason} ({image})")]
+    Rejected {
+        /// The image.
+        image: String,
+        /// Which requirement it does not meet.
+        reason: String,
+    },
     /// The registry has no such thing.
     #[error("{0} not found in the registry")]
     NotInRegistry(String),

@@ -41,7 +41,8 @@ impl Store {
     pub fn load_archive(&self, input: File, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
         let _lock = self.adding()?;
         let source = Source::tar(input, &self.staging_path(), options.limits)?;
-        self.load_source(source, options, progress)
+        let transport = if source.open("manifest.json")?.is_some() { "docker-archive" } else { "oci-archive" };
+        self.load_source(source, transport, options, progress)
     }
 
     /// Load the images of an OCI layout folder.
@@ -50,10 +51,19 @@ impl Store {
     /// As [`Store::load_archive`].
     pub fn load_layout(&self, folder: &Path, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
         let _lock = self.adding()?;
-        self.load_source(Source::Folder(folder.to_owned()), options, progress)
+        self.load_source(Source::Folder(folder.to_owned()), "oci", options, progress)
     }
 
-    fn load_source(&self, source: Source, options: &PullOptions, progress: &dyn Progress) -> Result<Vec<Image>> {
+    fn load_source(
+        &self,
+        source: Source,
+        transport: &str,
+        options: &PullOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Image>> {
+        if let Some(policy) = options.policy()? {
+            policy.judge_file(transport, "")?;
+        }
         let budget = Budget::new(options.limits, &self.staging_path())?;
         let loader = Loader { store: self, source, options, budget, progress };
         if let Some(saved) = loader.source.read("manifest.json", MANIFEST_MAX)? {

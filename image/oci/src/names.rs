@@ -1,7 +1,7 @@
 //! Names of images, and what is kept without one: files of `names/`, the roots of garbage collection.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -82,14 +82,29 @@ impl Store {
         self.root().join("names").join(Digest::of(key.as_bytes()).hex())
     }
 
+    /// Remove what killed writers left. The caller holds the store's lock alone.
+    pub(crate) fn sweep_names(&self) -> Result<()> {
+        let dir = self.root().join("names");
+        for entry in fs::read_dir(&dir).at("listing", &dir)? {
+            let path = entry.at("listing", &dir)?.path();
+            if !is_root(&path) {
+                fs::remove_file(&path).at("removing", &path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// All names, sorted, after what has none.
     pub(crate) fn roots(&self) -> Result<Vec<Root>> {
         let dir = self.root().join("names");
         let mut all = Vec::new();
         for entry in fs::read_dir(&dir).at("listing", &dir)? {
             let path = entry.at("listing", &dir)?.path();
+            // A temporary of a killed writer is not a name.
+            if !is_root(&path) {
+                continue;
+            }
             let Ok(bytes) = fs::read(&path) else { continue };
-            // A temporary of a killed writer, or a damaged file: not a name.
             let Ok(File { name, manifest, digest }) = serde_json::from_slice::<File>(&bytes) else { continue };
             match name.parse::<Reference>() {
                 Ok(name) => all.push(Root { name: Some(name), manifest, digest }),
@@ -99,5 +114,30 @@ impl Store {
         }
         all.sort();
         Ok(all)
+    }
+}
+
+/// Whether a file's name is one that [`Store::set_name`] gives.
+fn is_root(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| Digest::from_hex(name).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_is_no_name() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let name: Reference = "app".parse().unwrap();
+        let manifest = Digest::of(b"x");
+        store.set_name(&name, &manifest, None).unwrap();
+        let written = store.root_path(&name.to_string());
+        let left = written.with_file_name(".417a3610.9619-2.tmp");
+        fs::rename(&written, &left).unwrap();
+        assert!(store.roots().unwrap().is_empty());
+        Store::open(temp.path()).unwrap();
+        assert!(!left.exists());
     }
 }

@@ -1,6 +1,7 @@
 //! Fetch an image from a registry into the store: layers in parallel, each verified, decompressed and unpacked while it streams.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -9,6 +10,7 @@ use crate::manifest::{self, Descriptor, Document, Manifest};
 use crate::parallel::for_each;
 use crate::partial::{Partial, Resumed};
 use crate::platform::Platform;
+use crate::policy::{self, Policy};
 use crate::progress::{LayerState, Progress};
 use crate::reference::Reference;
 use crate::registry::{BlobReader, Client, RegistryOptions};
@@ -30,6 +32,15 @@ pub struct PullOptions {
     pub limits: Limits,
     /// Device nodes in layers.
     pub devices: DevicePolicy,
+    /// The file that says which images may come in, instead of the user's or the machine's.
+    pub policy: Option<PathBuf>,
+}
+
+impl PullOptions {
+    /// What says which images may come in.
+    pub(crate) fn policy(&self) -> Result<Option<Policy>> {
+        self.policy.as_deref().map_or_else(Policy::system, |path| Policy::read(path).map(Some))
+    }
 }
 
 impl Default for PullOptions {
@@ -40,6 +51,7 @@ impl Default for PullOptions {
             platform: Platform::host(),
             limits: Limits::default(),
             devices: DevicePolicy::default(),
+            policy: None,
         }
     }
 }
@@ -54,6 +66,17 @@ impl Store {
         let _adding = self.adding()?;
         let client = Client::new(reference, &options.registry)?;
         let Fetched { digest, bytes, manifest: document } = fetch_manifest(&client, reference, &options.platform)?;
+        if let Some(policy) = options.policy()? {
+            // cosign signs the index, or the manifest, or both.
+            let manifest = Digest::of(&bytes);
+            policy.judge(reference, &mut || {
+                let mut found = policy::find(&client, &digest)?;
+                if manifest != digest {
+                    found.extend(policy::find(&client, &manifest)?);
+                }
+                Ok(found)
+            })?;
+        }
         document.check_is_image()?;
         let config_bytes = client.small_blob(&document.config, "image configuration")?;
         let (config, diff_ids) = manifest::parse_config(&config_bytes, document.layers.len())?;

@@ -129,6 +129,7 @@ impl Store {
         // Nobody adds anything just now: what is in staging is nobody's.
         if let Some(_alone) = Lock::try_exclusive(&store.lock_path())? {
             store.clear_staging()?;
+            store.sweep_names()?;
             partial::sweep(&store.partial_path())?;
         }
         Ok(store)
