@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::ArgAction;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::keys::{self, Keys, Watch};
-use super::record::{self, Record};
+use super::record::{self, Record, Status};
 use super::wire::{self, CHUNK, Kind, Packet, Wire};
 use super::{lifecycle, reaper};
 
@@ -65,7 +65,12 @@ pub struct AttachArgs {
 pub fn attach(args: &AttachArgs) -> anyhow::Result<i32> {
     let id = record::resolve(&args.container)?;
     reaper::sweep(&id)?;
-    let config = Record::read(&id)?.config;
+    let record = Record::read(&id)?;
+    ensure!(
+        record.state.status != Status::Restarting,
+        "You cannot attach to a restarting container, wait until it is running"
+    );
+    let config = record.config;
     let wire = lifecycle::connect(&id)?.filter(|wire| wire.send(Kind::Attach, &[]).is_ok());
     let Some(wire) = wire else { bail!("container {} is not running; `ctr start -a` starts it", args.container) };
     if let (true, Some((rows, columns))) = (config.tty, terminal_size()) {

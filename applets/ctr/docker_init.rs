@@ -1,13 +1,13 @@
 //! `docker-init`: the first process of a container that was started with `--init`, as tini has it. It runs the program, passes signals on
 //! to it, reaps what is left to it, and takes on the program's exit status.
 
-use std::ffi::OsString;
-use std::io::{self, ErrorKind};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Context;
 use nix::errno::Errno;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp, tcgetpgrp, tcsetpgrp};
@@ -42,17 +42,16 @@ fn run(args: &[OsString]) -> i32 {
 
 /// Run the program to its end.
 fn attend(args: &Args) -> anyhow::Result<i32> {
-    // Before there is a child, so that none of them is missed. The program starts with none blocked.
+    // Before there is a child, so that none of them is missed.
     SigSet::all().thread_block().context("cannot block signals")?;
-    let [program, rest @ ..] = &args.command[..] else { return Ok(1) };
-    let child = match Command::new(program).args(rest).process_group(0).spawn() {
+    let child = match spawn(&args.command)? {
         Ok(child) => child,
-        Err(error) => {
-            eprintln!("docker-init: exec {} failed: {error}", program.to_string_lossy());
-            return Ok(if error.kind() == ErrorKind::NotFound { 127 } else { 126 });
+        Err(errno) => {
+            let program = args.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+            eprintln!("docker-init: exec {program} failed: {}", errno.desc());
+            return Ok(if errno == Errno::ENOENT { 127 } else { 126 });
         }
     };
-    let child = Pid::from_raw(i32::try_from(child.id()).context("the kernel gave a strange process id")?);
     give_terminal(child);
     let target = if args.group { Pid::from_raw(-child.as_raw()) } else { child };
     loop {
@@ -67,6 +66,28 @@ fn attend(args: &Args) -> anyhow::Result<i32> {
             Err(errno) => return Err(errno).context("cannot wait for signals"),
         }
     }
+}
+
+/// Start the program in a process group of its own, with all signals as a program expects them. The inner error is why it cannot be
+/// executed.
+fn spawn(command: &[OsString]) -> anyhow::Result<Result<Pid, Errno>> {
+    let text = |text: &OsString| CString::new(text.as_bytes()).context("an argument has a NUL byte");
+    let args = command.iter().map(text).collect::<anyhow::Result<Vec<_>>>()?;
+    let env = std::env::vars_os().map(|(key, value)| text(&[key, value].join(OsStr::new("="))));
+    let env = env.collect::<anyhow::Result<Vec<_>>>()?;
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(
+        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
+            | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
+            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF,
+    )?;
+    attributes.set_pgroup(Pid::from_raw(0))?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    // Rust itself ignores SIGPIPE.
+    attributes.set_sigdefault(&SigSet::all())?;
+    let actions = PosixSpawnFileActions::init()?;
+    let program = args.first().context("there is no program to run")?;
+    Ok(posix_spawnp(program, &actions, &attributes, &args, &env))
 }
 
 /// Make the program's process group the terminal's foreground, if there is a terminal.

@@ -19,6 +19,11 @@ impl Listeners {
         Listeners(clients.into_iter().collect())
     }
 
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Send every client its packets. One that takes nothing keeps no other waiting.
     pub fn tell(mut self, packets: &[(Kind, Vec<u8>)]) {
         loop {

@@ -9,9 +9,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 
 use super::lock::Lock;
-use super::record::{self, Live, Record};
+use super::record::{self, Live, Record, Status};
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{events, limits, paths, reaper, signals, volumes};
+use super::{events, limits, paths, reaper, restart, signals, volumes};
 
 /// How long a payload that was killed may take to be recorded as ended.
 const RECORDING: Duration = Duration::from_secs(30);
@@ -176,6 +176,9 @@ struct Told {
 /// Send the stop signal.
 fn tell_to_stop(name: &str, manner: &Manner) -> anyhow::Result<Told> {
     let id = record::resolve(name)?;
+    if Record::read(&id)?.state.status.is_live() {
+        restart::hold(&id)?;
+    }
     let payload = payload(&id)?;
     let record = Record::read(&id)?;
     if let Some(pidfd) = &payload {
@@ -190,8 +193,7 @@ fn tell_to_stop(name: &str, manner: &Manner) -> anyhow::Result<Told> {
 
 /// `--stop-timeout`.
 fn stop_seconds(record: &Record) -> i64 {
-    let config = serde_json::to_value(&record.config).unwrap_or_default();
-    config["StopTimeout"].as_i64().unwrap_or(STOP_SECONDS)
+    record.config.stop_timeout.unwrap_or(STOP_SECONDS)
 }
 
 /// Send a signal, and let a paused container run to take it.
@@ -205,7 +207,7 @@ fn signal(record: &Record, pidfd: &rustix::fd::OwnedFd, signal: i32) -> anyhow::
 }
 
 fn see_stopped(told: Told) -> anyhow::Result<()> {
-    let Some(pidfd) = &told.payload else { return Ok(()) };
+    let Some(pidfd) = &told.payload else { return see_restarting_end(&told.record.id) };
     let patience = told.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
     if !ended(pidfd, patience) {
         signal(&told.record, pidfd, libc::SIGKILL)?;
@@ -213,6 +215,21 @@ fn see_stopped(told: Told) -> anyhow::Result<()> {
     recorded(&told.record.id)?;
     events::of_container(&told.record, "stop", &[]);
     Ok(())
+}
+
+/// End the restarting of a container that has been held: between two runs, or in a start that had begun.
+fn see_restarting_end(id: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + RECORDING;
+    while Record::exists(id) && Record::read(id)?.state.status.is_live() {
+        if let Some(pidfd) = payload(id)? {
+            send(&pidfd, libc::SIGKILL)?;
+        }
+        // Connecting is what makes a monitor that waits look around.
+        drop(Wire::connect(&paths::live_container(id)));
+        ensure!(Instant::now() < deadline, "the container's monitor does not finish");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    recorded(id)
 }
 
 /// Stop and start again; one that does not run is started.
@@ -249,7 +266,13 @@ pub fn kill(args: &KillArgs) -> anyhow::Result<i32> {
         let Some(pidfd) = payload(&id)? else {
             bail!("cannot kill container: {name}: container {id} is not running");
         };
-        signal(&Record::read(&id)?, &pidfd, args.signal)
+        let record = Record::read(&id)?;
+        // As under Docker: what may well be meant to end it keeps it from being started again.
+        let own = &record.config.stop_signal;
+        if args.signal == libc::SIGKILL || own.is_empty() || signals::parse(own) == Ok(args.signal) {
+            restart::hold(&id)?;
+        }
+        signal(&record, &pidfd, args.signal)
     })
 }
 
@@ -279,11 +302,19 @@ pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::
             force,
             "cannot remove container {name:?}: container is {state}: stop the container before removing or force remove"
         );
+        restart::hold(id)?;
         send(&pidfd, libc::SIGKILL)?;
         if let Some(group) = limits::open(id) {
             let _ = group.kill();
         }
         recorded(id)?;
+    } else if Record::exists(id) && Record::read(id)?.state.status == Status::Restarting {
+        ensure!(
+            force,
+            "cannot remove container {name:?}: container is restarting: stop the container before removing or force remove"
+        );
+        restart::hold(id)?;
+        see_restarting_end(id)?;
     }
     // With --rm its monitor has removed it already.
     if !paths::container(id).exists() {

@@ -18,6 +18,7 @@ mod farewell;
 mod files;
 mod filter;
 mod format;
+mod health;
 mod history;
 mod image;
 mod image_inspect;
@@ -57,6 +58,8 @@ mod record;
 mod record_config;
 mod record_health;
 mod record_host;
+mod relay;
+mod restart;
 mod rmi;
 mod rootfs;
 mod run;
@@ -116,6 +119,9 @@ pub struct Exit {
 /// Sorted by name.
 const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("attach", "Follow a container that runs", |args| call(args, attach::attach)),
+    subcommand("autostart", "Start the containers that come back with the machine", |args| {
+        call(args, restart::autostart)
+    }),
     subcommand("build", "Build an image from a Containerfile", |args| call(args, build::build)),
     subcommand("builder", "Manage builds and their cache", |args| call(args, build::builder)),
     subcommand("commit", "Make an image of what a container has written", |args| call(args, commit::commit)),

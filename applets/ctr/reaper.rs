@@ -12,6 +12,17 @@ const UNSEEN: i32 = 137;
 /// Undo what a run has made: network, cgroup (with whatever is left in it), volatile files; the whole container with `--rm`.
 /// Repeatable; the lock goes last.
 pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
+    undo(id)?;
+    let record = Record::read(id)?;
+    if record.host_config.auto_remove {
+        volumes::remove_of(&record)?;
+        remove_files(&record)?;
+    }
+    lock.remove().context("cannot remove the container's volatile files")
+}
+
+/// Undo what a run has made, but keep the container its monitor's: it is about to be run again.
+pub fn undo(id: &str) -> anyhow::Result<()> {
     kill_payload(id);
     let record = Record::read(id)?;
     let cgroup = limits::destroy(id).context("cannot remove the container's cgroup");
@@ -19,12 +30,7 @@ pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
     Live::remove(id)?;
     spec_mounts::release_shared_shm(id).context("cannot unmount the container's /dev/shm")?;
     // Both are tried before either counts.
-    cgroup.and(network)?;
-    if record.host_config.auto_remove {
-        volumes::remove_of(&record)?;
-        remove_files(&record)?;
-    }
-    lock.remove().context("cannot remove the container's volatile files")
+    cgroup.and(network)
 }
 
 /// Put on record that a start or a run was cut off.

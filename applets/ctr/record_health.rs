@@ -41,6 +41,11 @@ impl Health {
         Health { status: "starting".into(), ..Health::default() }
     }
 
+    /// When the container has ended: unhealthy, as Docker has it.
+    pub fn stopped(self) -> Self {
+        Health { status: "unhealthy".into(), ..self }
+    }
+
     /// Take a result in. `counts` is false for a failure in the start period of a container that has not been healthy yet.
     pub fn add(&mut self, result: HealthResult, check: &Healthcheck, in_start_period: bool) {
         if result.exit_code == 0 {

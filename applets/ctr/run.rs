@@ -3,7 +3,7 @@
 use super::attach::{Manner, Show};
 use super::lock::Lock;
 use super::options::Options;
-use super::record::{Record, State};
+use super::record::{Record, State, Status};
 use super::start::{Started, start};
 use super::{attach, create, lifecycle, reaper, record};
 use crate::runtime;
@@ -87,7 +87,8 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     let mut worst = 0;
     for name in &args.containers {
         let id = record::resolve(name)?;
-        if lifecycle::payload(&id)?.is_some() {
+        let is_running = lifecycle::payload(&id)?.is_some();
+        if is_running || Record::read(&id)?.state.status == Status::Restarting {
             anyhow::ensure!(!attach, "container {name} is running; `ctr attach` follows it");
             writeln!(std::io::stdout(), "{name}")?;
             continue;
@@ -108,6 +109,7 @@ pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
 fn starting(id: &str) -> anyhow::Result<Record> {
     Record::change(id, |container| {
         container.state = State::starting();
+        container.restart_count = 0;
         Ok(())
     })
 }

@@ -10,11 +10,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::lock::Lock;
 use super::monitor::{self, Ends, Monitor};
-use super::record::{Live, MountPoint, Record};
+use super::record::{Health, Healthcheck, Live, MountPoint, Record};
 use super::spec::{self, drop_mknod};
 use super::volumes::is_volume;
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{ENGINE_FAILED, events, limits, network, paths, reaper, spec_mounts};
+use super::{ENGINE_FAILED, events, limits, network, paths, reaper, restart, spec_mounts};
 use crate::runtime::{self, Caller, CopyUp, Io, Launch, Root};
 
 /// What became of a start.
@@ -28,6 +28,7 @@ pub enum Started {
 /// Start a container that does not run, as who holds its lock knows, and that is on record as running: whoever finds it without a
 /// monitor cleans up.
 pub fn start(record: &Record, lock: Lock, attached: bool, size: Option<(u16, u16)>) -> anyhow::Result<Started> {
+    restart::release(&record.id)?;
     let streams = Streams::new(record)?;
     let (ours, theirs) = Wire::pair()?;
     let mut monitor = Some((lock, theirs, streams));
@@ -97,21 +98,13 @@ fn run_monitor(
     streams: Streams,
     size: Option<(u16, u16)>,
 ) -> i32 {
-    let Streams { stdin, stdout, stderr, ends } = streams;
     let launched = monitor::detach().and_then(|()| {
-        let (ours, theirs) = Wire::pair()?;
-        let io = if record.config.tty {
-            Io::Terminal(size)
-        } else {
-            Io::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() }
-        };
-        let launcher: Child = spawn(0, None, || launcher(record, io, &theirs)).context("cannot fork the launcher")?;
+        let launched = fork_launcher(record, streams, size)?;
         monitor::release_streams()?;
-        Ok((launcher, ours))
+        Ok(launched)
     });
-    drop((stdin, stdout, stderr));
     match launched {
-        Ok((launcher, from_launcher)) => {
+        Ok((launcher, from_launcher, ends)) => {
             Monitor { id: record.id.clone(), lock, client, attached }.run(launcher, from_launcher, ends)
         }
         Err(error) => {
@@ -120,6 +113,26 @@ fn run_monitor(
             ENGINE_FAILED
         }
     }
+}
+
+/// Fork what makes the payload: it, the monitor's connection to it, and the monitor's ends of the payload's streams.
+fn fork_launcher(record: &Record, streams: Streams, size: Option<(u16, u16)>) -> anyhow::Result<(Child, Wire, Ends)> {
+    let Streams { stdin, stdout, stderr, ends } = streams;
+    let (ours, theirs) = Wire::pair()?;
+    let io = if record.config.tty {
+        Io::Terminal(size)
+    } else {
+        Io::Fds { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() }
+    };
+    let launcher = spawn(0, None, || launcher(record, io, &theirs)).context("cannot fork the launcher")?;
+    Ok((launcher, ours, ends))
+}
+
+/// Start the payload once more, in its monitor.
+pub fn launch_again(record: &Record) -> anyhow::Result<(Child, Wire, Ends)> {
+    let launched = fork_launcher(record, Streams::new(record)?, None)?;
+    events::of_container(record, "start", &[]);
+    Ok(launched)
 }
 
 /// Make the payload, hand its pidfd to the monitor, and end.
@@ -189,6 +202,9 @@ pub fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<Ow
         non_blocking(console)?;
     }
     Live { pid, start_time: start_time(pid), network: settings }.write(&record.id)?;
+    if record.config.healthcheck.as_ref().is_some_and(Healthcheck::is_active) {
+        Health::starting().write(&record.id)?;
+    }
     let running = created.start()?;
     Ok((running.pidfd().try_clone_to_owned()?, console))
 }

@@ -25,7 +25,7 @@ pub fn boot(start: Duration) -> ! {
     init.phase("root", |_| state::lay_over_root());
     init.phase("config", Init::config);
     init.phase("network", Init::network);
-    init.phase("units", Init::start_due);
+    init.phase("units", Init::units);
     init.ready();
     loop {
         init.turn(None);
@@ -123,6 +123,14 @@ impl Init {
             self.turn(Some(Duration::from_millis(500)));
         }
         self.events.unwatch();
+    }
+
+    /// Containers that come back with the machine are started beside the boot, which does not wait for them.
+    fn units(&mut self) {
+        if run::has_containers() {
+            self.supervisor.add(run::autostart(), early::now());
+        }
+        self.start_due();
     }
 
     /// Say so, and give the machine to whoever it was started for.

@@ -20,3 +20,25 @@ pub fn unit(command: &str) -> Unit {
 pub fn report(ended: Ended) {
     say(&format!("coracle.run: exit {}", ended.status()));
 }
+
+/// Where `ctr` keeps its containers.
+const CONTAINERS: &str = "/var/lib/coracle/containers";
+
+/// Whether there is a container at all.
+#[must_use]
+pub fn has_containers() -> bool {
+    std::fs::read_dir(CONTAINERS).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// What starts the containers whose restart policy wants them back. Which these are is not for PID 1 to read.
+#[must_use]
+pub fn autostart() -> Unit {
+    Unit {
+        name: "autostart".into(),
+        program: "/usr/bin/ctr".into(),
+        arg0: Some("ctr".into()),
+        args: vec!["autostart".into()],
+        io: Io::Log,
+        restart: Restart::Never,
+    }
+}

@@ -100,6 +100,8 @@ pub fn force(goal: Goal, sync: bool) -> nix::Result<std::convert::Infallible> {
 }
 
 fn stop_containers() {
+    // From here on no monitor starts its container again, and no stop counts as one by hand.
+    let _ = fs::write(control_socket().with_file_name("stopping"), "");
     let running: Vec<PathBuf> =
         cgroup::children(&cgroup::containers()).into_iter().filter(|dir| cgroup::is_populated(dir)).collect();
     if running.is_empty() {
