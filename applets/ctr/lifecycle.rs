@@ -308,13 +308,15 @@ pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::
             let _ = group.kill();
         }
         recorded(id)?;
-    } else if Record::exists(id) && Record::read(id)?.state.status == Status::Restarting {
+    } else if Record::exists(id) && Record::read(id)?.state.status.is_live() {
         ensure!(
-            force,
+            force || Record::read(id)?.state.status != Status::Restarting,
             "cannot remove container {name:?}: container is restarting: stop the container before removing or force remove"
         );
-        restart::hold(id)?;
-        see_restarting_end(id)?;
+        if force {
+            restart::hold(id)?;
+            see_restarting_end(id)?;
+        }
     }
     // With --rm its monitor has removed it already.
     if !paths::container(id).exists() {
