@@ -143,7 +143,7 @@ fn process(spec: &Spec, args: &Args) -> anyhow::Result<Process> {
     if let Some(path) = &args.process {
         let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut process: Process =
-            serde_json::from_slice(&bytes).with_context(|| format!("cannot understand {}", path.display()))?;
+            launch::understand(&bytes).with_context(|| format!("cannot understand {}", path.display()))?;
         if args.tty {
             process.set_terminal(Some(true));
         }

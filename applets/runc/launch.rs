@@ -1,7 +1,6 @@
 //! From a bundle to a process that is set up: what `create` and `run` have in common.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use coracle_abi::atomic_write::{self, Durability};
 use coracle_cgroups::Cgroup;
 use oci_spec::runtime::{Process, Spec};
 
+use super::log::Log;
 use super::options::Global;
 use super::state::{GATE, Record, StateDir, check_id};
 use super::{cgroup, console, create, process, start, words};
@@ -43,15 +43,21 @@ pub fn read_bundle(bundle: &Path) -> anyhow::Result<(Spec, PathBuf, PathBuf)> {
     Ok((spec, dir, rootfs))
 }
 
+/// Read a document, and warn of what is left out.
+pub fn understand<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
+    let (document, warnings) = runtime::from_json(bytes)?;
+    warnings.into_iter().for_each(|warning| Log::stderr().warn(&anyhow::anyhow!(warning)));
+    Ok(document)
+}
+
 fn read_spec(path: &Path) -> anyhow::Result<Spec> {
-    let file = match File::open(path) {
+    let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             bail!("JSON specification file config.json not found")
         }
-        opened => opened.with_context(|| format!("cannot open {}", path.display()))?,
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
     };
-    let spec: Spec = serde_json::from_reader(BufReader::new(file))
-        .with_context(|| format!("cannot understand {}", path.display()))?;
+    let spec: Spec = understand(&bytes).with_context(|| format!("cannot understand {}", path.display()))?;
     let version = spec.version();
     ensure!(version.is_empty() || version.starts_with("1."), "unknown version specified: ociVersion {version:?}");
     check_process(spec.process().as_ref().context("process property must not be empty")?)?;

@@ -1,15 +1,18 @@
 //! What this runtime can do, found by asking the code that would do it: it refuses by name what it cannot.
 
+use std::path::Path;
+
 use oci_spec::runtime::{
     Arch, Linux, LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, LinuxSeccompAction,
     LinuxSeccompFilterFlag, Mount, Spec,
 };
 use serde_json::{Value, json};
 
-use super::launch::refuse_unsupported;
+use super::{Identity, check, compile_seccomp as compile};
+
 use super::mounts::MountPlan;
 use super::namespaces::Namespaces;
-use super::seccomp::compile;
+
 use super::userns::IdMaps;
 
 /// Options of mount(8), and those that OCI runtimes have added (runtime-spec config.md, "Linux mount options").
@@ -169,11 +172,16 @@ pub fn features() -> Features {
 
 /// Whether a specification with this property is not refused.
 fn accepts(part: &Value) -> bool {
-    let mut spec = json!({"ociVersion": "1.2.0"});
+    let mut spec = json!({
+        "ociVersion": "1.2.0",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["x"], "cwd": "/"},
+        "linux": {"namespaces": [{"type": "mount"}]},
+    });
     if let (Some(spec), Some(part)) = (spec.as_object_mut(), part.as_object()) {
         spec.extend(part.clone());
     }
-    serde_json::from_value::<Spec>(spec).is_ok_and(|spec| refuse_unsupported(&spec).is_ok())
+    let identity = Identity { id: "x", bundle: Path::new("/") };
+    serde_json::from_value::<Spec>(spec).is_ok_and(|spec| check(&spec, Some(identity)).is_ok())
 }
 
 fn one_user() -> Vec<LinuxIdMapping> {
@@ -251,6 +259,7 @@ mod tests {
             assert!(features.mount_options.contains(&option), "{option}");
         }
         assert_eq!(features.namespaces, NAMESPACES);
+        assert_eq!(features.hooks, HOOKS);
         assert!(features.seccomp_actions.contains(&"SCMP_ACT_ERRNO"));
         assert_eq!(features.seccomp_operators.len(), 7);
         assert!(features.seccomp_architectures.contains(&"SCMP_ARCH_NATIVE"));

@@ -25,13 +25,13 @@ use super::process::Questions;
 use super::procfs::{PrivateProc, serves, sysctls};
 use super::rootfs::{Links, Rootfs, Target, is_clean};
 use super::userns::become_root_if_there_is_one;
-use super::{Created, Error, Exec, Launch, Root, copy_up, devices, masks, user};
+use super::{Created, Error, Exec, Identity, Launch, Root, copy_up, devices, masks, user};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
 
 pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
-    let mut plan = Plan::new(launch)?;
+    let mut plan = Plan::new(launch.spec, launch.caller.identity)?;
     plan.payload.connect_agent(launch.spec, launch.caller.identity, None)?;
     plan.mounts.iter_mut().try_for_each(MountPlan::map_ids)?;
     plan.device_rules.attach(launch.cgroup)?;
@@ -60,6 +60,10 @@ pub(super) fn create(launch: &Launch<'_>) -> Result<Created, Error> {
         created.send_go()?;
     }
     Ok(created)
+}
+
+pub(super) fn check(spec: &Spec, identity: Option<Identity<'_>>) -> Result<(), Error> {
+    Plan::new(spec, identity).map(drop)
 }
 
 pub(super) fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
@@ -209,10 +213,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(launch: &Launch<'_>) -> Result<Self, Error> {
-        let spec = launch.spec;
+    fn new(spec: &Spec, identity: Option<Identity<'_>>) -> Result<Self, Error> {
         refuse_unsupported(spec)?;
-        hooks::check(spec, launch.caller.identity)?;
+        hooks::check(spec, identity)?;
         let linux = spec.linux().as_ref().ok_or_else(|| Error::spec("linux", "it is missing"))?;
         let process = spec.process().as_ref().ok_or_else(|| Error::spec("process", "it is missing"))?;
         let namespaces = Namespaces::plan(linux)?;
@@ -228,7 +231,7 @@ impl Plan {
         if !is_clean(process.cwd()) {
             return Err(Error::spec("process.cwd", "a working directory is an absolute path without \"..\""));
         }
-        let bundle = launch.caller.identity.map(|identity| identity.bundle);
+        let bundle = identity.map(|identity| identity.bundle);
         let maps = match &namespaces.user {
             UserNamespace::New(maps) => Some(maps),
             _ => None,
@@ -344,7 +347,7 @@ impl Plan {
 }
 
 /// What the specification asks for and this runtime does not do is said by name.
-pub(super) fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
+fn refuse_unsupported(spec: &Spec) -> Result<(), Error> {
     let linux = spec.linux().as_ref();
     let wanted = [
         ("linux.intelRdt", linux.is_some_and(|linux| linux.intel_rdt().is_some())),

@@ -39,6 +39,7 @@ mod copy_up;
 mod defaults;
 mod device_cgroup;
 mod devices;
+mod document;
 mod error;
 mod features;
 mod gate;
@@ -67,6 +68,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Process, Spec};
 
 pub use defaults::{PATH, default_spec, exec_process};
+pub use document::from_json;
 pub use error::Error;
 pub use features::features;
 pub use gate::{gate_socket, is_waiting, open_gate};
@@ -75,7 +77,7 @@ pub use offline::{OfflineMount, offline_root};
 pub use process::{Created, Running};
 pub use resources::Resources;
 pub use seal::seal_self;
-pub use seccomp::default_seccomp;
+pub use seccomp::{compile as compile_seccomp, default_seccomp};
 
 /// What a container is started from.
 pub struct Launch<'a> {
@@ -188,6 +190,15 @@ pub struct Exec<'a> {
     pub user: Option<&'a str>,
     /// As in [`Launch::caller`]; a gate is none of its own.
     pub caller: Caller<'a>,
+}
+
+/// Understand a specification, and do nothing: what [`create`] would refuse by name is refused. Namespaces that are joined by path are
+/// opened for it.
+///
+/// # Errors
+/// What is wrong with it, or not supported.
+pub fn check(spec: &Spec, identity: Option<Identity<'_>>) -> Result<(), Error> {
+    launch::check(spec, identity)
 }
 
 /// Create a container: its namespaces and cgroup membership exist when this returns, the set-up goes on in the child, which then

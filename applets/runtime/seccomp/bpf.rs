@@ -124,18 +124,20 @@ fn ranges(table: &Table, offset: u32) -> Vec<(u32, Vec<Instruction>)> {
     ranges
 }
 
-/// A binary search tree over the ranges; the accumulator holds the number.
+/// Ranges up to this number need no more than 239 instructions for their search, what they lead to aside: a short jump reaches over
+/// them.
+const COMPACT: usize = 120;
+
+/// A binary search over the ranges; the accumulator holds the number.
 fn search(ranges: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
     match ranges {
         [] => vec![ret(RET_KILL_PROCESS)],
         [(_, code)] => code.clone(),
+        _ if ranges.len() <= COMPACT => compact(ranges),
         _ => {
             let (low, high) = ranges.split_at(ranges.len() / 2);
             let (pivot, low, high) = (high[0].0, search(low), search(high));
-            let mut code = match u8::try_from(low.len()) {
-                Ok(skip) => vec![jump(JMP_JGE_K, pivot, skip, 0)],
-                Err(_) => vec![jump(JMP_JGE_K, pivot, 0, 1), instruction(JMP_JA, length(&low))],
-            };
+            let mut code = vec![jump(JMP_JGE_K, pivot, 0, 1), instruction(JMP_JA, length(&low))];
             code.extend(low);
             code.extend(high);
             code
@@ -143,18 +145,137 @@ fn search(ranges: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
     }
 }
 
+/// A search tree whose leaves share what they lead to: the comparisons, then each return once, then a jump to each longer piece, then
+/// the pieces.
+fn compact(ranges: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
+    let mut landings: Vec<&[Instruction]> = Vec::new();
+    let leaves: Vec<usize> = ranges
+        .iter()
+        .map(|(_, code)| {
+            landings.iter().position(|other| *other == code.as_slice()).unwrap_or_else(|| {
+                landings.push(code);
+                landings.len() - 1
+            })
+        })
+        .collect();
+    let comparisons = ranges.len() - 1;
+    let mut code = Vec::with_capacity(comparisons + landings.len());
+    compare(ranges, &leaves, comparisons, &mut code);
+    // Each landing is one instruction.
+    let mut pieces: Vec<Instruction> = Vec::new();
+    for (index, landing) in landings.iter().enumerate() {
+        if let [only] = landing {
+            code.push(*only);
+        } else {
+            let left = landings.len() - index - 1;
+            code.push(instruction(JMP_JA, u32::try_from(left + pieces.len()).unwrap_or(u32::MAX)));
+            pieces.extend_from_slice(landing);
+        }
+    }
+    code.extend(pieces);
+    code
+}
+
+/// The comparisons of a subtree. `landings`: where the first landing is.
+fn compare(ranges: &[(u32, Vec<Instruction>)], leaves: &[usize], landings: usize, code: &mut Vec<Instruction>) {
+    if ranges.len() < 2 {
+        return;
+    }
+    let at = code.len();
+    let middle = ranges.len() / 2;
+    code.push(jump(JMP_JGE_K, ranges[middle].0, 0, 0));
+    // Where a half begins: its own comparison, or its leaf's landing. COMPACT keeps all within reach.
+    let reach = |half: &[usize], next: usize| {
+        let target = if let [leaf] = half { landings + leaf } else { next };
+        u8::try_from(target - at - 1).unwrap_or(u8::MAX)
+    };
+    let below = reach(&leaves[..middle], at + 1);
+    compare(&ranges[..middle], &leaves[..middle], landings, code);
+    let above = reach(&leaves[middle..], code.len());
+    compare(&ranges[middle..], &leaves[middle..], landings, code);
+    (code[at].jt, code[at].jf) = (above, below);
+}
+
 fn decide(decision: &Decision, default: u32) -> Vec<Instruction> {
     match decision {
         Decision::Always(action) => vec![ret(*action)],
-        Decision::If(rules) => {
-            let mut code = Vec::new();
-            for rule in rules {
-                code.extend(rule_code(rule));
-            }
-            code.push(ret(default));
-            code
+        Decision::If(rules) => rules_code(rules, default),
+    }
+}
+
+/// The action of the first rule that holds, else the default. Neighbouring rules about the same argument that lead to the same action
+/// (the address families of socket) are one search.
+fn rules_code(rules: &[Rule], default: u32) -> Vec<Instruction> {
+    let Some(first) = rules.first() else { return vec![ret(default)] };
+    let count = rules.iter().take_while(|rule| intervals(rule).is_some() && is_alike(first, rule)).count();
+    if count > 1 {
+        let wanted = merge(rules[..count].iter().filter_map(intervals).flatten().collect());
+        let rest = rules_code(&rules[count..], default);
+        if let Some(code) = one_of(first.conditions[0].index, &wanted, first.action, &rest) {
+            return code;
         }
     }
+    let mut code = rule_code(first);
+    code.extend(rules_code(&rules[1..], default));
+    code
+}
+
+fn is_alike(a: &Rule, b: &Rule) -> bool {
+    a.action == b.action && a.conditions[0].index == b.conditions[0].index
+}
+
+/// The values for which a rule with one condition holds, as first and last of intervals; `None` if they are none.
+fn intervals(rule: &Rule) -> Option<Vec<(u64, u64)>> {
+    let [condition] = rule.conditions[..] else { return None };
+    Some(match condition.comparison {
+        Comparison::Eq(value) => vec![(value, value)],
+        Comparison::Le(value) => vec![(0, value)],
+        Comparison::Lt(0) => vec![],
+        Comparison::Lt(value) => vec![(0, value - 1)],
+        _ => return None,
+    })
+}
+
+/// Sorted, and joined where they touch.
+fn merge(mut all: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    all.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (first, last) in all {
+        match merged.last_mut() {
+            Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+/// `action` if an argument is in one of the intervals, else `rest`; `None` if they do not fit 32 bits or are too many.
+fn one_of(index: u32, intervals: &[(u64, u64)], action: u32, rest: &[Instruction]) -> Option<Vec<Instruction>> {
+    let mut ranges: Vec<(u32, Vec<Instruction>)> = Vec::new();
+    let mut next = Some(0);
+    for &(first, last) in intervals {
+        let (first, last) = (u32::try_from(first).ok()?, u32::try_from(last).ok()?);
+        if next.is_some_and(|next| next < first) {
+            ranges.push((next?, rest.to_vec()));
+        }
+        ranges.push((first, vec![ret(action)]));
+        next = last.checked_add(1);
+    }
+    ranges.extend(next.map(|next| (next, rest.to_vec())));
+    if ranges.len() > COMPACT || ranges.len() < 2 {
+        return None;
+    }
+    let tree = compact(&ranges);
+    // The only longer piece there can be, and so the last.
+    let otherwise = match rest {
+        [only] => *only,
+        _ => instruction(JMP_JA, u32::try_from(1 + tree.len() - rest.len()).ok()?),
+    };
+    let low = ARGS + 8 * index;
+    let mut code =
+        vec![instruction(LD_W_ABS, low + 4), jump(JMP_JEQ_K, 0, 1, 0), otherwise, instruction(LD_W_ABS, low)];
+    code.extend(tree);
+    Some(code)
 }
 
 /// `action` if all conditions hold, else fall through to what comes after.
@@ -316,6 +437,33 @@ mod tests {
             let table = Table { abi: Abi::X86_64, rules, default: 2, newest: 7, unknown: 3 };
             let expected = if holds(first, a) && holds(second, b) { 1 } else { 2 };
             prop_assert_eq!(run(&assemble(&[table]), 0xc000_003e, 7, [a, 0, 0, b, 0, 0]), expected);
+        }
+
+        #[test]
+        fn rules_about_one_argument_are_a_list(
+            rules in proptest::collection::vec((comparison(), 0u32..2, 10u32..12), 0..40), a in word(), b in word(),
+        ) {
+            let expected = rules.iter().find(|(comparison, index, _)| holds(*comparison, [a, b][*index as usize]));
+            let expected = expected.map_or(2, |(_, _, action)| *action);
+            let rules = rules.iter().map(|&(comparison, index, action)| {
+                Rule { conditions: vec![Condition { index, comparison }], action }
+            });
+            let rules = BTreeMap::from([(7, Decision::If(rules.collect()))]);
+            let table = Table { abi: Abi::X86_64, rules, default: 2, newest: 7, unknown: 3 };
+            prop_assert_eq!(run(&assemble(&[table]), 0xc000_003e, 7, [a, b, 0, 0, 0, 0]), expected);
+        }
+
+        #[test]
+        fn sets_of_values_are_a_list(values in proptest::collection::vec(0u64..300, 2..200), a in 0u64..310) {
+            let rules = values.iter().map(|&value| {
+                Rule { conditions: vec![Condition { index: 1, comparison: Comparison::Eq(value) }], action: 1 }
+            });
+            let rules = BTreeMap::from([(7, Decision::If(rules.collect()))]);
+            let table = Table { abi: Abi::X86_64, rules, default: 2, newest: 7, unknown: 3 };
+            let program = assemble(&[table]);
+            for (high, expected) in [(0, if values.contains(&a) { 1 } else { 2 }), (1 << 32, 2)] {
+                prop_assert_eq!(run(&program, 0xc000_003e, 7, [0, high | a, 0, 0, 0, 0]), expected);
+            }
         }
 
         #[test]
