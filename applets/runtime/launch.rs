@@ -4,6 +4,7 @@
 //! and says over its [`Channel`] which one failed.
 
 use coracle_abi::clone::{Child, spawn, spawn_sibling};
+use coracle_abi::mount::Propagation;
 use coracle_abi::netdev::NetDevice;
 use coracle_abi::process::{block_signals, close_on_exec_from};
 use nix::sched::CloneFlags;
@@ -228,6 +229,14 @@ impl Plan {
                 return Err(Error::spec(what, "the container shares the host's UTS namespace"));
             }
         }
+        if let Some(wrong) =
+            linux.rootfs_propagation().as_ref().filter(|text| !text.is_empty() && propagation(text).is_none())
+        {
+            return Err(Error::spec(
+                "linux.rootfsPropagation",
+                format!("{wrong:?} is none of shared, slave, private, unbindable"),
+            ));
+        }
         if !is_clean(process.cwd()) {
             return Err(Error::spec("process.cwd", "a working directory is an absolute path without \"..\""));
         }
@@ -288,7 +297,10 @@ impl Plan {
         }
         let mut masks = masks::Masks::new()?;
         // As long as this process is the caller's user it finds what is the caller's.
-        let rootfs = Rootfs::attach(&launch.root, self.overlay.as_ref().map(AsFd::as_fd))?;
+        let propagation = linux.rootfs_propagation().as_deref().and_then(propagation);
+        // Without pivot_root(2) the host's mounts are unmounted one by one: nothing of that may reach the host.
+        let shared = matches!(propagation, Some((Propagation::Shared, _))) && !launch.caller.no_pivot;
+        let rootfs = Rootfs::attach(&launch.root, self.overlay.as_ref().map(AsFd::as_fd), shared)?;
         let trees = self.mounts.iter().map(|plan| plan.early(has_users)).collect::<Step<Vec<_>>>()?;
         self.namespaces.become_first_user()?;
         if self.overlay.is_none() {
@@ -322,7 +334,7 @@ impl Plan {
             close_on_exec_from(3).doing(|| "close the runtime's descriptors".into())?;
             hooks::run_in_child(launch.spec, HookPoint::CreateContainer, launch.caller.identity)?;
         }
-        rootfs.make_current(launch.caller.no_pivot, linux.rootfs_propagation().as_deref().and_then(propagation))?;
+        rootfs.make_current(launch.caller.no_pivot, propagation)?;
         let Launch { io, caller, .. } = launch;
         self.payload.run(Stage { channel, io: *io, terminal, ids, cwd, caller, hooks: Some(launch.spec), pid })
     }

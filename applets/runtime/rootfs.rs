@@ -5,7 +5,9 @@ use std::path::{Component, Path, PathBuf};
 
 use coracle_abi::mount::{Propagation, attr, mount_setattr};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, statx,
+};
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
 use rustix::mount::{
@@ -43,10 +45,17 @@ impl Rootfs {
     }
 
     /// In the new mount namespace: cut it off from the host's and attach the root in it. `made`: an overlay that exists.
-    pub(super) fn attach(root: &Root<'_>, made: Option<BorrowedFd<'_>>) -> Step<Self> {
-        // Unmounts on the host still arrive (nothing stays pinned by a container), nothing goes out.
-        mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-            .doing(|| "cut the mount namespace off from the host's".into())?;
+    /// `shared`: do not cut it off, as bind mounts are to give to the host what is mounted in them (`linux.rootfsPropagation`).
+    pub(super) fn attach(root: &Root<'_>, made: Option<BorrowedFd<'_>>, shared: bool) -> Step<Self> {
+        let words = || "cut the mount namespace off from the host's".into();
+        if shared {
+            // Nothing that is attached there may show on the host, and pivot_root(2) wants it.
+            let (Root::Path(target) | Root::Overlay { target, .. }) = root;
+            make_private(target).doing(words)?;
+        } else {
+            // Unmounts on the host still arrive (nothing stays pinned by a container), nothing goes out.
+            mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).doing(words)?;
+        }
         let (mount, target) = match (root, made) {
             (Root::Overlay { target, .. }, Some(made)) => {
                 (made.try_clone_to_owned().doing(|| "take hold of the overlay".into())?, *target)
@@ -161,8 +170,15 @@ impl Rootfs {
         if no_pivot {
             self.move_to_root().doing(words)?;
         } else {
+            let host =
+                openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).doing(words)?;
             // pivot_root(2): with the same directory twice the old root lies on top of the new one, and is taken away.
             rustix::process::pivot_root(".", ".").doing(words)?;
+            rustix::process::fchdir(&host).doing(words)?;
+            if matches!(propagation, Some((Propagation::Shared, _))) {
+                // It is still shared with the host's, which is to keep what is unmounted here.
+                mount_change(".", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC).doing(words)?;
+            }
             unmount(".", UnmountFlags::DETACH).doing(|| "detach the host's root".into())?;
         }
         rustix::process::chdir("/").doing(words)?;
@@ -233,6 +249,29 @@ fn unescape(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+}
+
+/// Make the mount that a directory lies on private.
+fn make_private(path: &Path) -> Result<(), Errno> {
+    let open_in = |dir: BorrowedFd<'_>, path: &Path| {
+        openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let identify = |dir: &OwnedFd| {
+        let found = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | StatxFlags::INO)?;
+        Ok::<_, Errno>((found.stx_mnt_id, found.stx_ino))
+    };
+    let mut dir = open_in(CWD, path)?;
+    loop {
+        let parent = open_in(dir.as_fd(), Path::new(".."))?;
+        let (own, above) = (identify(&dir)?, identify(&parent)?);
+        // The root of the mount, or of all.
+        if own.0 != above.0 || own == above {
+            break;
+        }
+        dir = parent;
+    }
+    let private = mount_setattr(dir.as_fd(), 0, 0, Some(Propagation::Private), false);
+    private.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// Escape what separates options and layers (Documentation/filesystems/overlayfs.rst).

@@ -103,6 +103,44 @@ fn propagation_of_the_root() {
     assert!(bundle.dir.path().metadata().unwrap().uid() == 0);
 }
 
+/// What is mounted below a shared bind mount in the container shows on the host, and nothing else does.
+#[test]
+fn mounts_reach_the_host_where_they_are_to() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let source = bundle.path("source");
+    fs::create_dir_all(source.join("sub")).unwrap();
+    let call =
+        |args: &[&str]| assert!(std::process::Command::new(args[0]).args(&args[1..]).status().unwrap().success());
+    let path = source.display().to_string();
+    call(&["mount", "-t", "tmpfs", "tmpfs", &path]);
+    call(&["mount", "--make-shared", &path]);
+    fs::create_dir(source.join("sub")).unwrap();
+    let count = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
+    let before = count();
+    let run = |bundle: &mut Bundle, root: &str, option: &str| {
+        bundle.config["linux"]["rootfsPropagation"] = json!(root);
+        bundle.config["mounts"].as_array_mut().unwrap().truncate(2);
+        bundle
+            .add_mount(json!({"destination": "/data", "type": "bind", "source": source, "options": ["rbind", option]}));
+        bundle.run("mount -t tmpfs tmpfs /data/sub && touch /data/sub/f");
+        let reached = source.join("sub/f").exists();
+        std::process::Command::new("umount")
+            .arg(source.join("sub"))
+            .stderr(std::process::Stdio::null())
+            .status()
+            .unwrap();
+        reached
+    };
+    let found = [("rshared", "rshared"), ("rshared", "rslave"), ("rslave", "rslave"), ("rprivate", "rprivate")]
+        .map(|(root, option)| run(&mut bundle, root, option));
+    let after = count();
+    call(&["umount", "-R", &path]);
+    assert_eq!(found, [true, false, false, false]);
+    assert_eq!(before, after, "mounts that were left on the host");
+    bundle.config["linux"]["rootfsPropagation"] = json!("nosuch");
+    bundle.refused();
+}
+
 #[test]
 fn ids_of_a_mount_are_mapped() {
     let Some(mut bundle) = Bundle::new() else { return };
