@@ -224,5 +224,5 @@ pub fn exec(exec: &Exec<'_>) -> Result<Created, Error> {
 /// # Errors
 /// What the kernel refused.
 pub fn mount_root(root: &Root<'_>) -> Result<(), Error> {
-    rootfs::Rootfs::attach(root, None).map(drop).map_err(|failure| Error::setup(failure.doing, failure.errno))
+    rootfs::Rootfs::attach(root, None, false).map(drop).map_err(|failure| Error::setup(failure.doing, failure.errno))
 }
