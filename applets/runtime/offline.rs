@@ -30,7 +30,7 @@ pub fn offline_root(root: &Root<'_>, mounts: &[OfflineMount]) -> Result<OwnedFd,
 
 fn make(root: &Root<'_>, mounts: &[OfflineMount]) -> Step<OwnedFd> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).doing(|| "make a mount namespace".into())?;
-    let rootfs = Rootfs::attach(root, None)?;
+    let rootfs = Rootfs::attach(root, None, false)?;
     for mount in mounts {
         let words = || format!("mount {} in the container", mount.source.display());
         match rootfs.resolve(&mount.destination, Links::Follow) {
