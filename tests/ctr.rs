@@ -29,6 +29,8 @@ mod restart;
 mod terminal;
 #[path = "cases/ctr_volumes.rs"]
 mod volumes;
+#[path = "cases/ctr_watch.rs"]
+mod watch;
 
 /// An engine with a state of its own, and an image `busybox` in it.
 struct Engine {

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
 use coracle_image_oci::{Marks, write_tree};
-use rustix::fd::AsFd;
 
 use super::record::{self, Record};
 use super::rootfs::Rootfs;

@@ -94,6 +94,11 @@ const PADDING: usize = 3;
 
 /// Align cells that are ended by tabs: Go's `text/tabwriter`, where a column is a block of consecutive lines that all have it.
 pub fn align(text: &str) -> String {
+    align_from(text, MIN_WIDTH)
+}
+
+/// The same with another width of the narrowest column.
+pub fn align_from(text: &str, min_width: usize) -> String {
     let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len()]).collect();
     let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
@@ -104,7 +109,7 @@ pub fn align(text: &str) -> String {
             let has = |line: &Vec<&str>| column + 1 < line.len();
             let end = start + lines[start..].iter().take_while(|line| has(line)).count();
             let longest = lines[start..end].iter().map(|line| width(line[column])).max().unwrap_or(0);
-            widths[start..end].iter_mut().for_each(|widths| widths[column] = MIN_WIDTH.max(longest + PADDING));
+            widths[start..end].iter_mut().for_each(|widths| widths[column] = min_width.max(longest + PADDING));
             start = end.max(start + 1);
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use coracle_cgroups::units::Cpus;
-use coracle_cgroups::{Ceiling, Cgroup, Error, Hierarchy, Limits, cpu, cpuset, io, memory, pids};
+use coracle_cgroups::{Ceiling, Cgroup, Error, Hierarchy, Limits, Setting, cpu, cpuset, io, memory, pids};
 
 use super::paths;
 use super::record::HostConfig;
@@ -70,17 +70,28 @@ fn block_device(path: &Path) -> anyhow::Result<io::Device> {
 
 /// Weights of block devices: the BFQ scheduler's, where there is one, which takes Docker's numbers; else those of the io controller.
 fn set_block_weights(group: &Cgroup, config: &HostConfig) -> anyhow::Result<()> {
-    let is_bfq = group.read("io.bfq.weight").is_ok();
-    let scaled =
-        |weight: u16| if is_bfq { u64::from(weight) } else { 1 + (u64::from(weight.max(10)) - 10) * 9_999 / 990 };
-    let file = if is_bfq { "io.bfq.weight" } else { "io.weight" };
     if config.blkio_weight > 0 {
-        group.write(file, &format!("default {}", scaled(config.blkio_weight)))?;
+        let Setting { file, value } = block_weight(group, config.blkio_weight);
+        group.write(&file, &value)?;
     }
     for device in &config.blkio_weight_device {
-        group.write(file, &format!("{} {}", block_device(&device.path)?, scaled(device.weight)))?;
+        let (file, weight) = scaled_weight(group, device.weight);
+        group.write(file, &format!("{} {weight}", block_device(&device.path)?))?;
     }
     Ok(())
+}
+
+/// What sets the weight of all block devices.
+pub fn block_weight(group: &Cgroup, weight: u16) -> Setting {
+    let (file, weight) = scaled_weight(group, weight);
+    Setting { file: file.into(), value: format!("default {weight}") }
+}
+
+fn scaled_weight(group: &Cgroup, weight: u16) -> (&'static str, u64) {
+    match group.read("io.bfq.weight") {
+        Ok(_) => ("io.bfq.weight", u64::from(weight)),
+        Err(_) => ("io.weight", 1 + (u64::from(weight.max(10)) - 10) * 9_999 / 990),
+    }
 }
 
 /// Whether weights of block devices are asked for, which need the io controller.

@@ -34,6 +34,14 @@ pub struct Args {
     #[arg(long, value_parser = time::parse_since)]
     since: Option<SystemTime>,
 
+    /// Print what came before this time, or before this last while
+    #[arg(long, value_parser = time::parse_since)]
+    until: Option<SystemTime>,
+
+    /// Print the extra attributes of the log before each line; there are none
+    #[arg(long)]
+    details: bool,
+
     /// Container, by name or id
     container: String,
 }
@@ -103,7 +111,7 @@ fn follow(args: &Args, id: &str, path: &Path) -> anyhow::Result<i32> {
         if let Some((_, reader)) = &mut current {
             drain(args, reader, &mut line)?;
         }
-        if !running {
+        if !running || args.until.is_some_and(|until| SystemTime::now() > until) {
             return Ok(0);
         }
         std::thread::sleep(INTERVAL);
@@ -125,12 +133,14 @@ fn drain(args: &Args, reader: &mut BufReader<File>, line: &mut Vec<u8>) -> anyho
 fn print(args: &Args, line: &[u8]) -> anyhow::Result<()> {
     // A line that was cut off by a crash is none.
     let Ok(entry) = serde_json::from_slice::<Entry>(line) else { return Ok(()) };
-    if let (Some(since), Some(at)) = (args.since, time::parse_rfc3339(&entry.time))
-        && at < since
-    {
+    let at = time::parse_rfc3339(&entry.time);
+    let is_early = at.zip(args.since).is_some_and(|(at, since)| at < since);
+    let is_late = at.zip(args.until).is_some_and(|(at, until)| at > until);
+    if is_early || is_late {
         return Ok(());
     }
-    let text = if args.timestamps { format!("{} {}", entry.time, entry.log) } else { entry.log };
+    let text = if args.details { format!(" {}", entry.log) } else { entry.log };
+    let text = if args.timestamps { format!("{} {text}", entry.time) } else { text };
     if entry.stream == "stderr" {
         io::stderr().write_all(text.as_bytes())?;
     } else {

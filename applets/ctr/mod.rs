@@ -6,6 +6,8 @@
 mod attach;
 mod build;
 mod commit;
+mod completion;
+mod container;
 mod cp;
 mod create;
 mod create_mounts;
@@ -69,9 +71,12 @@ mod spec;
 mod spec_mounts;
 mod spec_security;
 mod start;
+mod stats;
 mod system;
 mod template;
 mod time;
+mod top;
+mod update;
 mod version;
 mod volume;
 mod volumes;
@@ -95,7 +100,15 @@ pub const ENGINE_FAILED: i32 = 125;
 struct Subcommand {
     name: &'static str,
     about: &'static str,
-    run: fn(&[OsString]) -> Result<i32, Failure>,
+    run: fn(Call<'_>) -> Result<i32, Failure>,
+}
+
+/// What a subcommand is asked for.
+enum Call<'a> {
+    /// To run, with these arguments.
+    Run(&'a [OsString]),
+    /// To say which options it takes.
+    Describe(&'a mut Option<clap::Command>),
 }
 
 /// Why a subcommand did not run to its end.
@@ -125,6 +138,8 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("build", "Build an image from a Containerfile", |args| call(args, build::build)),
     subcommand("builder", "Manage builds and their cache", |args| call(args, build::builder)),
     subcommand("commit", "Make an image of what a container has written", |args| call(args, commit::commit)),
+    subcommand("completion", "Print a shell's completions", |args| call(args, completion::completion)),
+    subcommand("container", "Manage containers", |args| call(args, container::container)),
     subcommand("cp", "Copy files between a container and the host", |args| call(args, cp::cp)),
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
     subcommand("diff", "List what a container has changed in its image", |args| call(args, diff::diff)),
@@ -154,25 +169,31 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("run", "Create a container and start it", |args| call(args, run::run)),
     subcommand("save", "Write images as an archive", |args| call(args, save::save)),
     subcommand("start", "Start containers that do not run", |args| call(args, run::start_existing)),
+    subcommand("stats", "Print what containers use", |args| call(args, stats::stats)),
     subcommand("stop", "Stop containers", |args| call(args, lifecycle::stop)),
     subcommand("system", "Manage all that is on disk", |args| call(args, system::system)),
     subcommand("tag", "Give an image a further name", |args| call(args, load::tag)),
+    subcommand("top", "List the processes of a container", |args| call(args, top::top)),
     subcommand("unpause", "Let containers that were paused go on", |args| call(args, pause::unpause)),
+    subcommand("update", "Change the limits of containers", |args| call(args, update::update)),
     subcommand("version", "Show the version", |args| call(args, version::run)),
     subcommand("volume", "Manage volumes", |args| call(args, volume::volume)),
     subcommand("wait", "Wait for containers to end", |args| call(args, lifecycle::wait)),
 ];
 
-const fn subcommand(
-    name: &'static str,
-    about: &'static str,
-    run: fn(&[OsString]) -> Result<i32, Failure>,
-) -> Subcommand {
+const fn subcommand(name: &'static str, about: &'static str, run: fn(Call<'_>) -> Result<i32, Failure>) -> Subcommand {
     Subcommand { name, about, run }
 }
 
 /// Parse a subcommand's options and run it.
-fn call<A: clap::Args>(args: &[OsString], run: fn(&A) -> anyhow::Result<i32>) -> Result<i32, Failure> {
+fn call<A: clap::Args>(asked: Call<'_>, run: fn(&A) -> anyhow::Result<i32>) -> Result<i32, Failure> {
+    let args = match asked {
+        Call::Run(args) => args,
+        Call::Describe(command) => {
+            *command = Some(A::augment_args(clap::Command::new("ctr")));
+            return Ok(0);
+        }
+    };
     let name = common::called_as(args);
     let about = SUBCOMMANDS.iter().find(|subcommand| subcommand.name == name).map_or("", |subcommand| subcommand.about);
     let command = A::augment_args(clap::Command::new(name.clone()).bin_name(format!("ctr {name}")));
@@ -181,6 +202,16 @@ fn call<A: clap::Args>(args: &[OsString], run: fn(&A) -> anyhow::Result<i32>) ->
     let parsed = command.try_get_matches_from(args).and_then(|matches| A::from_arg_matches(&matches));
     let parsed = parsed.map_err(|error| Failure::Usage(common::usage_error(&error, ENGINE_FAILED)))?;
     run(&parsed).map_err(Failure::Error)
+}
+
+/// The whole command line, with the options of every subcommand.
+fn described() -> clap::Command {
+    let describe = |subcommand: &Subcommand| {
+        let mut command = None;
+        let _ = (subcommand.run)(Call::Describe(&mut command));
+        command.unwrap_or_default().name(subcommand.name).about(subcommand.about).long_about(None::<&str>)
+    };
+    clap::Command::new("ctr").about(APPLET.summary).subcommands(SUBCOMMANDS.iter().map(describe))
 }
 
 /// `ctr` without a subcommand that exists: help, version, or what is wrong with it.
@@ -204,7 +235,7 @@ fn dispatch(args: &[OsString]) -> i32 {
     let Some(subcommand) = SUBCOMMANDS.iter().find(|subcommand| subcommand.name == name) else {
         return overview(args);
     };
-    let error = match (subcommand.run)(&args[1..]) {
+    let error = match (subcommand.run)(Call::Run(&args[1..])) {
         Ok(status) => return common::finish("ctr", Ok(status)),
         Err(Failure::Usage(status)) => return status,
         Err(Failure::Error(error)) => error,
@@ -212,7 +243,8 @@ fn dispatch(args: &[OsString]) -> i32 {
     // Docker's exit codes: a program that was not found or not executable, or the engine.
     let own = error.downcast_ref::<Exit>().map(|exit| exit.status);
     let code = own.or_else(|| error.downcast_ref::<runtime::Error>().map(runtime::Error::exit_code));
-    let engine = matches!(name, "run" | "create" | "exec").then_some(ENGINE_FAILED);
+    let word = if name == "container" { args.get(2).and_then(|word| word.to_str()).unwrap_or_default() } else { name };
+    let engine = matches!(word, "run" | "create" | "exec").then_some(ENGINE_FAILED);
     let status = common::finish("ctr", Err(error));
     code.or(engine).unwrap_or(status)
 }
@@ -230,7 +262,7 @@ mod tests {
     fn each_subcommand_has_valid_options_and_help() {
         for subcommand in SUBCOMMANDS {
             let args = [subcommand.name, "--help"].map(OsString::from);
-            assert!(matches!((subcommand.run)(&args), Err(Failure::Usage(0))), "{}", subcommand.name);
+            assert!(matches!((subcommand.run)(Call::Run(&args)), Err(Failure::Usage(0))), "{}", subcommand.name);
         }
     }
 }

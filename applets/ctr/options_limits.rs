@@ -184,14 +184,14 @@ fn last_of_each(all: &[Ulimit]) -> Vec<Ulimit> {
     kept
 }
 
-fn parse_memory(text: &str) -> Result<u64, String> {
+pub(super) fn parse_memory(text: &str) -> Result<u64, String> {
     // Docker's minimum: less does not hold a process.
     const MIN: u64 = 6 << 20;
     let bytes = parse_size(text).map_err(|error| error.to_string())?;
     if bytes != 0 && bytes < MIN { Err("Minimum memory limit allowed is 6MB".into()) } else { Ok(bytes) }
 }
 
-fn parse_swap(text: &str) -> Result<i64, String> {
+pub(super) fn parse_swap(text: &str) -> Result<i64, String> {
     if text == "-1" {
         return Ok(-1);
     }
@@ -202,7 +202,7 @@ fn parse_shm(text: &str) -> Result<u64, String> {
     parse_size(text).map_err(|error| error.to_string())
 }
 
-fn parse_cpus(text: &str) -> Result<u64, String> {
+pub(super) fn parse_cpus(text: &str) -> Result<u64, String> {
     if text.bytes().all(|byte| matches!(byte, b'0' | b'.')) && text.contains('0') {
         return Ok(0);
     }
@@ -214,7 +214,7 @@ fn parse_cpus(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("Range of CPUs is from 0.01 to {there}.00, as there are only {there} CPUs available"))
 }
 
-fn parse_shares(text: &str) -> Result<u64, String> {
+pub(super) fn parse_shares(text: &str) -> Result<u64, String> {
     match text.parse::<i64>() {
         Ok(0) => Ok(0),
         // The kernel's own bounds of cgroup v1, which the weight is reckoned from.
@@ -224,7 +224,7 @@ fn parse_shares(text: &str) -> Result<u64, String> {
     }
 }
 
-fn parse_period(text: &str) -> Result<u64, String> {
+pub(super) fn parse_period(text: &str) -> Result<u64, String> {
     match text.parse::<u64>() {
         Ok(period) if period == 0 || (1_000..=1_000_000).contains(&period) => Ok(period),
         Ok(_) => Err("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".into()),
@@ -232,7 +232,7 @@ fn parse_period(text: &str) -> Result<u64, String> {
     }
 }
 
-fn parse_quota(text: &str) -> Result<i64, String> {
+pub(super) fn parse_quota(text: &str) -> Result<i64, String> {
     match text.parse::<i64>() {
         Ok(quota) if quota <= 0 || quota >= 1_000 => Ok(quota),
         Ok(_) => Err("CPU cfs quota can not be less than 1ms (i.e. 1000)".into()),
@@ -249,7 +249,7 @@ fn parse_oom_score(text: &str) -> Result<i32, String> {
 }
 
 /// A list of numbers and ranges by cpuset(7).
-fn parse_list(text: &str) -> Result<String, String> {
+pub(super) fn parse_list(text: &str) -> Result<String, String> {
     let number = |text: &str| text.parse::<u32>().ok().filter(|number| *number < 8192);
     let valid = text.split(',').all(|part| match part.split_once('-') {
         None => number(part).is_some(),
@@ -258,7 +258,7 @@ fn parse_list(text: &str) -> Result<String, String> {
     if valid || text.is_empty() { Ok(text.into()) } else { Err(format!("Invalid value {text} for cpuset")) }
 }
 
-fn parse_weight(text: &str) -> Result<u16, String> {
+pub(super) fn parse_weight(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(weight) if weight == 0 || (10..=1000).contains(&weight) => Ok(weight),
         _ => Err("Range of blkio weight is from 10 to 1000".into()),
