@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{history, image_inspect, images, load, prune, pull, push, rmi, save};
+use super::{build, history, image_inspect, images, load, prune, pull, push, rmi, save};
 
 /// `image`.
 #[derive(clap::Args)]
@@ -13,6 +13,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build an image from a Containerfile
+    Build(Box<build::BuildArgs>),
     /// Print how an image was made
     History(history::HistoryArgs),
     /// Make an image of an archive of a root file system
@@ -42,6 +44,7 @@ enum Command {
 /// Do what was asked for.
 pub fn image(args: &Args) -> anyhow::Result<i32> {
     match &args.command {
+        Command::Build(args) => build::build(args),
         Command::History(args) => history::history(args),
         Command::Import(args) => pull::import(args),
         Command::Inspect(args) => image_inspect::inspect(args),

@@ -12,7 +12,7 @@ use super::create::store;
 use super::filter::{self, Filter, Filters};
 use super::format::{Listing, Row, binary_size, decimal_size, print_document};
 use super::record::{Record, Status};
-use super::{Exit, events, images, names, paths, prune, ps, reaper, time, version, volumes};
+use super::{Exit, build, events, images, names, paths, prune, ps, reaper, time, version, volumes};
 
 /// `system`.
 #[derive(clap::Args)]
@@ -127,6 +127,14 @@ impl Usage {
         self.containers.iter().filter(|(record, _)| record.image == id).count()
     }
 
+    /// Results of builds, and the bytes of those that are no part of an image.
+    fn cache(&self, in_images: &BTreeSet<&Digest>) -> (&'static str, usize, usize, u64, u64) {
+        let (count, layers) = build::cached();
+        let only = layers.iter().filter(|layer| !in_images.contains(layer)).collect::<BTreeSet<_>>();
+        let bytes = only.into_iter().map(|layer| self.store.layer_size(layer).unwrap_or(0)).sum();
+        ("Build Cache", count, 0, bytes, bytes)
+    }
+
     /// The summary: kind, count, active ones, bytes, bytes to be had back.
     fn summary(&self) -> [(&'static str, usize, usize, u64, u64); 4] {
         let size = |layers: &BTreeSet<&Digest>| -> u64 {
@@ -148,7 +156,7 @@ impl Usage {
             ("Images", self.images.len(), used.count(), all, all - in_use),
             ("Containers", self.containers.len(), active, sum(false), sum(true)),
             ("Local Volumes", self.volumes.len(), used_volumes, volume_bytes, free_volumes),
-            ("Build Cache", 0, 0, 0, 0),
+            self.cache(&layers),
         ]
     }
 }
@@ -202,7 +210,8 @@ fn verbose(out: &mut impl Write, usage: &Usage) -> anyhow::Result<()> {
         Row::new([("Name", volume.name.clone()), ("Links", users.to_string()), ("Size", decimal_size(*size))])
     };
     VOLUMES.print(out, None, &usage.volumes.iter().map(row).collect::<Vec<_>>())?;
-    writeln!(out, "\nBuild cache usage: 0B\n")?;
+    let [.., (_, _, _, bytes, _)] = usage.summary();
+    writeln!(out, "\nBuild cache usage: {}\n", decimal_size(bytes))?;
     Ok(())
 }
 
@@ -260,6 +269,9 @@ fn prune(args: &PruneArgs) -> anyhow::Result<i32> {
         show("Deleted Volumes:", prune::prune_volumes(&filters)?)?;
     }
     show("Deleted Images:", prune::prune_images(args.all, &filters)?)?;
+    if args.filter.is_empty() {
+        show("Deleted build cache objects:", build::prune_cache(false)?)?;
+    }
     writeln!(io::stdout(), "Total reclaimed space: {}", decimal_size(bytes))?;
     Ok(0)
 }
@@ -274,6 +286,9 @@ fn warning(args: &PruneArgs) -> String {
     } else {
         "  - all dangling images".into()
     });
+    if args.filter.is_empty() {
+        lines.push("  - all build cache".into());
+    }
     lines.push(String::new());
     lines.join("\n")
 }

@@ -207,6 +207,10 @@ fn options_that_are_wrong_are_refused() {
     let dir = context(&engine, &[("Dockerfile", "FROM busybox\n")]);
     for options in [
         &["--squash"][..],
+        &["--ssh", "default"],
+        &["--cache-from", "x"],
+        &["--rm=false"],
+        &["--provenance=true"],
         &["--no-such"],
         &["-t", "UPPER"],
         &["--output", "type=oci"],
@@ -219,6 +223,8 @@ fn options_that_are_wrong_are_refused() {
         let output = build(&engine, &dir, options);
         assert_eq!(output.status.code(), Some(125), "{options:?}");
     }
+    let same = build(&engine, &dir, &["-q", "--rm", "--force-rm=true", "--load", "--provenance=false"]);
+    assert!(same.status.success(), "{}", text(&same.stderr));
     let output = build(&engine, &dir, &["--platform", "linux/s390x"]);
     assert!(!output.status.success() && text(&output.stderr).contains("linux/s390x"));
     let output = engine.ctr(&["build", "https://example.com/x.git"]);

@@ -7,6 +7,7 @@ use coracle_image_oci::{Platform, Reference};
 
 use super::super::create;
 use super::super::options::Options;
+use super::super::options_refused::Refused;
 use super::super::record::HostConfig;
 use super::secrets::Secret;
 
@@ -73,9 +74,24 @@ pub struct BuildArgs {
     #[arg(long, value_name = "SECONDS")]
     pub timestamp: Option<i64>,
 
-    /// Refused: layers are not merged
-    #[arg(long, hide = true, value_parser = refuse_squash, num_args = 0, default_missing_value = "true")]
-    pub squash: Option<bool>,
+    /// Put the image into the store, as is done anyhow
+    #[arg(long, conflicts_with = "output")]
+    pub load: bool,
+
+    /// Remove the containers of the build, as is done anyhow
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_rm)]
+    rm: Option<bool>,
+
+    /// The same when it fails, as is done anyhow
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = parse_rm)]
+    force_rm: Option<bool>,
+
+    #[command(flatten)]
+    refused: RefusedOptions,
+
+    /// Write what came of it to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
 
     /// The context: a folder, or - for a tar archive or a Containerfile on standard input
     #[arg(value_name = "PATH")]
@@ -209,8 +225,78 @@ fn parse_output(text: &str) -> Result<Output, String> {
     }
 }
 
-fn refuse_squash(_: &str) -> Result<bool, String> {
-    Err("layers are not merged; copy the files into a stage FROM scratch instead".into())
+fn parse_rm(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        _ => Err("the containers of a build are always removed".into()),
+    }
+}
+
+/// Options of `docker build` that are refused by name.
+#[derive(clap::Args)]
+struct RefusedOptions {
+    #[arg(long, hide = true, value_parser = Refused("say in the Containerfile what RUN may do"))]
+    allow: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("an OCI image made here has labels: --label"))]
+    annotation: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("nothing is attested"))]
+    attest: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("there is one builder, and no daemon"))]
+    builder: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("the cache is this machine's"))]
+    cache_from: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("the cache is this machine's"))]
+    cache_to: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("Containerfiles are built, nothing else is told of them"))]
+    call: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("a build has a cgroup of its own; limit it by --memory and --cpu-quota"))]
+    cgroup_parent: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "true", value_parser = Refused("nothing is linted"))]
+    check: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = Refused::unless_false("there is no daemon that the context is sent to"))]
+    compress: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = Refused("images are verified as policy.json says"))]
+    disable_content_trust: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("it is an option of Windows"))]
+    isolation: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("--no-cache carries out every step"))]
+    no_cache_filter: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = Refused::unless_false("no provenance is recorded"))]
+    provenance: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "true", value_parser = Refused("use ctr push"))]
+    push: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = Refused::unless_false("no bill of materials is made"))]
+    sbom: Option<String>,
+
+    #[arg(long, hide = true, value_parser = Refused("a build has no more rights than a container of ctr run"))]
+    security_opt: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0, default_missing_value = "true",
+          value_parser = Refused("layers are not merged; copy the files into a stage FROM scratch instead"))]
+    squash: Option<String>,
+
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "default",
+          value_parser = Refused("give a key as a --secret"))]
+    ssh: Option<String>,
 }
 
 #[cfg(test)]

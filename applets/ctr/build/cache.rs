@@ -104,6 +104,12 @@ pub fn layers() -> Vec<PathBuf> {
     layers.map(|layer| paths::state_dir().join("images/layers").join(layer.hex()).join("diff")).collect()
 }
 
+/// How many records there are, and the layers that they have.
+pub fn usage() -> (usize, Vec<Digest>) {
+    let records: Vec<Record> = entries().unwrap_or_default().into_iter().filter_map(|(_, record)| record).collect();
+    (records.len(), records.into_iter().filter_map(|record| record.layer).collect())
+}
+
 /// Forget all.
 pub fn clear() -> anyhow::Result<()> {
     for (path, _) in entries()? {

@@ -39,13 +39,15 @@ use coracle_image_oci::{Image, Store};
 pub use args::BuildArgs;
 use args::{Output, ProgressMode};
 use builder::{Builder, Done, check_platform};
-pub use cache::layers as cached_layers;
+pub use cache::{layers as cached_layers, usage as cached};
 use containerfile::File;
 use context::Context;
 use progress::Progress;
 use session::Session;
 use view::View;
 
+use super::format::decimal_size;
+use super::prune::{self, Pruned};
 use super::rmi::InUse;
 use super::{ENGINE_FAILED, Exit, create, reaper};
 use crate::runtime;
@@ -63,7 +65,7 @@ enum Command {
     Build(Box<BuildArgs>),
     /// Forget what steps of builds have come to, and remove the layers that no image needs
     Prune {
-        /// Do not ask; nothing is ever asked
+        /// Do not ask
         #[arg(short, long)]
         force: bool,
 
@@ -77,7 +79,7 @@ enum Command {
 pub fn builder(args: &BuilderArgs) -> anyhow::Result<i32> {
     match &args.command {
         Command::Build(args) => build(args),
-        Command::Prune { force: _, all } => prune(*all),
+        Command::Prune { force, all } => prune(*force, *all),
     }
 }
 
@@ -188,27 +190,42 @@ fn tell(args: &BuildArgs, image: &Image) -> anyhow::Result<()> {
         super::files::write(path, image.id().to_string().as_bytes(), super::files::Durability::Volatile)
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
+    if let Some(path) = &args.metadata_file {
+        let names: Vec<String> = image.names().iter().map(ToString::to_string).collect();
+        let metadata = serde_json::json!({
+            "containerimage.config.digest": image.id().to_string(),
+            "containerimage.digest": image.manifest().to_string(),
+            "image.name": names.join(","),
+        });
+        super::files::write(path, format!("{metadata:#}").as_bytes(), super::files::Durability::Volatile)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
     if args.quiet {
         writeln!(io::stdout(), "{}", image.id())?;
     }
     Ok(())
 }
 
-/// Forget what steps have come to.
-fn prune(all: bool) -> anyhow::Result<i32> {
+fn prune(force: bool, all: bool) -> anyhow::Result<i32> {
+    if !force {
+        let what = if all { "all build cache, and what RUN --mount=type=cache keeps" } else { "all build cache" };
+        prune::confirm("builder", &format!("WARNING! This will remove {what}."))?;
+    }
+    let pruned = prune_cache(all)?;
+    prune::print("Deleted build cache objects:", &pruned)?;
+    writeln!(io::stdout(), "Total reclaimed space: {}", decimal_size(pruned.bytes))?;
+    Ok(0)
+}
+
+/// Forget what steps have come to, and with `mounts` what RUN --mount=type=cache keeps.
+pub fn prune_cache(mounts: bool) -> anyhow::Result<Pruned> {
     let store = create::store()?;
     let alone = store.alone()?;
     cache::clear()?;
-    if all {
+    if mounts {
         mounts::clear()?;
     }
     let collected = alone.collect(&InUse::find()?.layers())?;
-    let mut out = io::stdout().lock();
-    if !collected.layers.is_empty() {
-        writeln!(out, "Deleted build cache objects:")?;
-        collected.layers.iter().try_for_each(|layer| writeln!(out, "{}", layer.hex()))?;
-        writeln!(out)?;
-    }
-    writeln!(out, "Total reclaimed space: {}", super::format::decimal_size(collected.bytes))?;
-    Ok(0)
+    let lines = collected.layers.iter().map(|layer| layer.hex().to_owned()).collect();
+    Ok(Pruned { lines, bytes: collected.bytes })
 }
