@@ -115,7 +115,7 @@ fn config_of(config: &Config) -> Map<String, Value> {
 }
 
 /// One of the instructions that Docker takes for `--change`.
-fn apply(config: &mut Map<String, Value>, change: &str) -> anyhow::Result<()> {
+pub fn apply(config: &mut Map<String, Value>, change: &str) -> anyhow::Result<()> {
     let (word, rest) = change.trim().split_once(char::is_whitespace).unwrap_or((change.trim(), ""));
     let rest = rest.trim();
     ensure!(!rest.is_empty(), "--change {change:?}: {word} needs arguments");

@@ -91,6 +91,14 @@ pub fn of_container(record: &Record, action: &str, extra: &[(&str, String)]) {
     emit("container", action, &record.id, attributes);
 }
 
+/// An event of an image, by its name or id.
+pub fn of_image(action: &str, id: String, name: Option<&coracle_image_oci::Reference>) {
+    let name = name.map_or_else(|| id.clone(), coracle_image_oci::Reference::familiar);
+    // As docker has it: what comes from or goes to a registry is known by its name there.
+    let actor = if matches!(action, "pull" | "push") { name.clone() } else { id };
+    emit("image", action, &actor, BTreeMap::from([("name".into(), name)]));
+}
+
 /// The end of a container's payload.
 pub fn ended(record: &Record, code: i32, oom_killed: bool) {
     if oom_killed {

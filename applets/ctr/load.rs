@@ -9,6 +9,7 @@ use anyhow::Context;
 use coracle_image_oci::Reference;
 
 use super::create::store;
+use super::events;
 use super::progress::reporter;
 use super::pull::Content;
 
@@ -52,6 +53,7 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<i32> {
     };
     let mut said: Vec<String> = Vec::new();
     for image in loaded.context("cannot load")? {
+        events::of_image("load", image.id().to_string(), image.names().first());
         said.extend(image.names().iter().map(|name| format!("Loaded image: {}", name.familiar())));
         if image.names().is_empty() {
             said.push(format!("Loaded image ID: {}", image.id()));
@@ -68,5 +70,6 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<i32> {
 pub fn tag(args: &TagArgs) -> anyhow::Result<i32> {
     let store = store()?;
     store.tag(&args.image, &args.name)?;
+    events::of_image("tag", store.resolve(&args.name.to_string())?.id().to_string(), Some(&args.name));
     Ok(0)
 }

@@ -10,7 +10,7 @@ use super::filter::{self, Filter, Filters};
 use super::format::decimal_size;
 use super::record::{Record, Status};
 use super::rmi::{InUse, chain_ids, untagged};
-use super::{images, lifecycle, paths, ps, reaper, volumes};
+use super::{events, images, lifecycle, paths, ps, reaper, volumes};
 
 /// `image prune`.
 #[derive(clap::Args)]
@@ -96,6 +96,7 @@ pub fn prune_images(all: bool, filters: &Filters) -> anyhow::Result<Pruned> {
 
 fn forget(alone: &Alone<'_>, image: &Image) -> anyhow::Result<Vec<String>> {
     alone.forget(image)?;
+    events::of_image("delete", image.id().to_string(), None);
     let names = untagged(image, |_| true).into_iter().map(|line| line.replacen("Untagged", "untagged", 1));
     let digests = image.digests().iter().map(|digest| format!("untagged: {digest}"));
     Ok(names.chain(digests).chain([format!("deleted: {}", image.id())]).collect())

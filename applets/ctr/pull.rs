@@ -10,7 +10,7 @@ use coracle_image_oci::{Credentials, DevicePolicy, Image, Platform, PullOptions,
 
 use super::create::store;
 use super::progress::reporter;
-use super::time;
+use super::{commit, events, time};
 use coracle_cgroups::units::parse_size;
 use serde_json::json;
 
@@ -107,12 +107,31 @@ pub struct PullArgs {
     image: String,
 }
 
+/// The instructions that docker takes for a change.
+const CHANGES: [&str; 11] = [
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "ONBUILD",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
 /// `import`.
 #[derive(clap::Args)]
 pub struct ImportArgs {
-    /// Program that the image runs; repeat for its arguments
+    /// Program that the image runs; repeat for its arguments. Or, as docker has it, an instruction: 'CMD ["sh"]'
     #[arg(short, long, value_name = "ARG", allow_hyphen_values = true)]
     command: Vec<String>,
+
+    /// Change the image's configuration by a Containerfile's instruction
+    #[arg(long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
 
     /// Comment on what is imported, for its history
     #[arg(short, long)]
@@ -168,6 +187,7 @@ fn fetch(
     }
     let pulled = store.pull(reference, options, &*reporter(quiet));
     let image = pulled.with_context(|| format!("cannot pull {reference}"))?;
+    events::of_image("pull", image.id().to_string(), Some(reference));
     if quiet {
         return Ok(image);
     }
@@ -190,14 +210,22 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<i32> {
     };
     let comment = args.message.clone().unwrap_or_else(|| format!("Imported from {}", args.file));
     let now = time::now();
+    let is_change = |text: &&String| text.split_once(' ').is_some_and(|(word, _)| CHANGES.contains(&word));
+    let (changes, command): (Vec<_>, Vec<_>) = args.command.iter().partition(is_change);
+    let mut image = serde_json::Map::new();
+    if !command.is_empty() {
+        image.insert("Cmd".into(), json!(command));
+    }
+    args.change.iter().chain(changes).try_for_each(|change| commit::apply(&mut image, change))?;
     let config = json!({
         "created": now,
-        "config": { "Cmd": args.command },
+        "config": image,
         "history": [{ "created": now, "comment": comment }],
     });
     let image = store
         .import(&mut source, args.image.as_ref(), config, &args.content.options())
         .with_context(|| format!("cannot import {}", args.file))?;
+    events::of_image("import", image.id().to_string(), args.image.as_ref());
     writeln!(io::stdout(), "{}", image.id())?;
     Ok(0)
 }

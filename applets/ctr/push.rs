@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use coracle_image_oci::{Digest, PushProgress, PushState, Reference, Store};
 
 use super::create::store;
+use super::events;
 use super::pull::RegistryArgs;
 
 /// `push`.
@@ -47,6 +48,7 @@ pub fn push(args: &PushArgs) -> anyhow::Result<i32> {
         let lines = Lines { quiet: args.quiet, said: Mutex::default() };
         let pushed =
             store.push(name, &args.registry.options(), &lines).with_context(|| format!("cannot push {name}"))?;
+        events::of_image("push", store.resolve(&name.to_string())?.id().to_string(), Some(name));
         say(&format!("{}: digest: {} size: {}", name.tag().unwrap_or_default(), pushed.digest, pushed.size))?;
     }
     if args.quiet {

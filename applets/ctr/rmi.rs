@@ -5,19 +5,23 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::bail;
-use coracle_image_oci::{Alone, Image, Reference, Store};
+use coracle_image_oci::{Alone, Error, Image, Reference, Store};
 
 use super::create::store;
-use super::names;
 use super::record::{self, Record, Status};
+use super::{events, names};
 use crate::common;
 
 /// `rmi`.
 #[derive(clap::Args)]
 pub struct RmiArgs {
-    /// Also images that stopped containers use, or that have several names
+    /// Also images that stopped containers use, or that have several names; one that does not exist is no error
     #[arg(short, long)]
     force: bool,
+
+    /// Leave what the image was made of, which has no name: there is nothing such
+    #[arg(long)]
+    no_prune: bool,
 
     /// Images, by name or id
     #[arg(required = true, value_name = "IMAGE")]
@@ -29,8 +33,23 @@ pub struct InUse(Vec<Record>);
 
 impl InUse {
     /// Of all containers on record.
+    ///
+    /// # Errors
+    /// If one of them cannot be read: what it uses cannot be told then.
     pub fn find() -> anyhow::Result<InUse> {
-        Ok(InUse(record::ids()?.iter().filter_map(|id| Record::read(id).ok()).collect()))
+        let mut all = Vec::new();
+        for id in record::ids()? {
+            match Record::read(&id) {
+                Ok(record) => all.push(record),
+                // It is about to be made, or to be gone.
+                Err(_) if !Record::exists(&id) => {}
+                Err(error) => {
+                    let short = names::short(&id);
+                    return Err(error.context(format!("cannot tell which image container {short} uses")));
+                }
+            }
+        }
+        Ok(InUse(all))
     }
 
     /// The layers that they stand on, and those that builds may want again.
@@ -56,7 +75,8 @@ pub fn rmi(args: &RmiArgs) -> anyhow::Result<i32> {
         match remove(&store, image, args.force) {
             Ok(lines) => lines.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))?,
             Err(error) => {
-                failed = true;
+                let missing = error.downcast_ref().is_some_and(|error| matches!(error, Error::NoSuchImage(_)));
+                failed |= !(missing && args.force);
                 common::finish("ctr", Err(error));
             }
         }
@@ -84,6 +104,7 @@ pub fn remove(store: &Store, text: &str, force: bool) -> anyhow::Result<Vec<Stri
         }
     }
     alone.forget(&image)?;
+    events::of_image("delete", image.id().to_string(), None);
     done.push(format!("Deleted: {}", image.id()));
     let chain = chain_ids(&image);
     let collected = alone.collect(&in_use.layers())?;
@@ -120,6 +141,7 @@ fn untag(
     else {
         bail!("no such image: {text}");
     };
+    events::of_image("untag", image.id().to_string(), Some(stored));
     let others = image.names().iter().filter(|other| *other != stored).count();
     let others_here = image.names().iter().any(|other| other != stored && other.name() == stored.name());
     done.extend(untagged(image, |other| other == stored));

@@ -8,6 +8,7 @@ use anyhow::{Context, bail, ensure};
 use coracle_image_oci::{Reference, Selected, Store};
 
 use super::create::store;
+use super::events;
 
 /// `save`.
 #[derive(clap::Args)]
@@ -35,6 +36,7 @@ pub fn save(args: &SaveArgs) -> anyhow::Result<i32> {
             out.flush().context("cannot write the archive")?;
         }
     }
+    images.iter().for_each(|saved| events::of_image("save", saved.image.id().to_string(), saved.names.first()));
     Ok(0)
 }
 

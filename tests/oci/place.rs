@@ -51,8 +51,8 @@ impl Place {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
-        command.arg("ctr").args(args).stdin(Stdio::null()).env_clear();
+        let mut command = engine();
+        command.args(args).stdin(Stdio::null()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", self.dir.path().join("home"));
         command.env("CORACLE_STATE", self.dir.path().join("state")).env("CORACLE_RUN", self.dir.path().join("run"));
         command
@@ -101,6 +101,24 @@ impl Place {
         let layers = names(&self.images().join("layers"));
         assert_eq!(layers.len(), 1, "{layers:?}");
         self.images().join("layers").join(&layers[0]).join("diff")
+    }
+}
+
+/// `ctr`, or what `CORACLE_OCI_COMMAND` names in its place: words that the arguments follow.
+fn engine() -> Command {
+    let given = std::env::var("CORACLE_OCI_COMMAND").unwrap_or_default();
+    let mut words = given.split_whitespace();
+    match words.next() {
+        Some(program) => {
+            let mut command = Command::new(program);
+            command.args(words);
+            command
+        }
+        None => {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+            command.arg("ctr");
+            command
+        }
     }
 }
 

@@ -106,3 +106,6 @@ impl Alone<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
