@@ -30,14 +30,26 @@ pub fn size() -> Option<(u16, u16)> {
 /// Send a terminal's master to who listens on a Unix socket (SCM_RIGHTS), with its name as the message.
 pub fn send(socket: &Path, console: &OwnedFd) -> anyhow::Result<()> {
     let doing = || format!("cannot send the terminal to the console socket {}", socket.display());
-    let address = SocketAddrUnix::new(socket).with_context(doing)?;
+    send_descriptor(socket, console.as_fd(), "/dev/ptmx").with_context(doing)
+}
+
+/// The same with the descriptor of a process that is ours and not reaped yet.
+pub fn send_pidfd(socket: &Path, pid: i32) -> anyhow::Result<()> {
+    let doing = || format!("cannot send the process to the pidfd socket {}", socket.display());
+    let number = rustix::process::Pid::from_raw(pid).with_context(doing)?;
+    let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty()).with_context(doing)?;
+    send_descriptor(socket, pidfd.as_fd(), "pidfd").with_context(doing)
+}
+
+fn send_descriptor(socket: &Path, fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let address = SocketAddrUnix::new(socket)?;
     let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    connect(&stream, &address).with_context(doing)?;
+    connect(&stream, &address)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fds = [console.as_fd()];
+    let fds = [fd];
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(&stream, &[IoSlice::new(b"/dev/ptmx")], &mut ancillary, SendFlags::NOSIGNAL).with_context(doing)?;
+    sendmsg(&stream, &[IoSlice::new(name.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 

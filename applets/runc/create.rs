@@ -20,6 +20,10 @@ pub struct Args {
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
 
+    /// AF_UNIX socket that receives a descriptor of the container's first process (pidfd)
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+
     /// File to write the process id to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,

@@ -19,6 +19,10 @@ pub struct Args {
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
 
+    /// AF_UNIX socket that receives a descriptor of the process (pidfd)
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+
     /// Current working directory in the container
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -130,6 +134,9 @@ fn run(global: &Global, args: &Args) -> anyhow::Result<i32> {
     if let (Some(socket), Some(master)) = (&args.console_socket, console.take_if(|_| args.detach)) {
         console::send(socket, &master)?;
     }
+    if let Some(socket) = &args.pidfd_socket {
+        console::send_pidfd(socket, pid)?;
+    }
     if let Some(path) = &args.pid_file {
         launch::write_pid(path, pid)?;
     }
@@ -233,11 +240,15 @@ fn cgroup(container: &Container, below: Option<&str>) -> anyhow::Result<Option<C
         let parts = Path::new(name).components();
         ensure!(
             parts.clone().all(|part| matches!(part, Component::Normal(_) | Component::RootDir | Component::CurDir)),
-            "--cgroup: {name:?} leads out of the container's cgroup"
+            "bad sub cgroup path: {name}"
         );
         let path =
             parts.filter(|part| matches!(part, Component::Normal(_))).fold(own.path().to_owned(), |p, c| p.join(c));
-        return Cgroup::open(&path).map(Some).map_err(words::cgroup);
+        let open = Cgroup::open(&path).map_err(|error| {
+            let why = std::error::Error::source(&error).and_then(|source| source.downcast_ref()).map(words::reason);
+            anyhow!("error adding pid to cgroup {}: {}", path.display(), why.unwrap_or_else(|| error.to_string()))
+        });
+        return open.map(Some).context("unable to start container process");
     }
     // One that passes its controllers on holds no processes itself: the container has moved its first one further down.
     if own.read("cgroup.subtree_control").is_ok_and(|text| text.trim().is_empty()) {

@@ -185,6 +185,9 @@ impl Prepared {
             (Some(console), Some(socket)) => console::send(socket, &console)?,
             (console, _) => self.console = console,
         }
+        if let Some(socket) = &args.pidfd_socket {
+            console::send_pidfd(socket, pid)?;
+        }
         let started = process::start_time(pid).context("the container's first process has ended")?;
         if let Some(path) = &args.pid_file {
             write_pid(path, pid)?;

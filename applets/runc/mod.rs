@@ -79,7 +79,7 @@ fn run(args: &[OsString]) -> i32 {
     let Some(command) = &cli.command else {
         return print(&options::command(&called).render_help().to_string());
     };
-    let global = match log.try_clone().map_err(Into::into).and_then(|log| cli.global(&called, log)) {
+    let global = match log.try_clone().map_err(Into::into).and_then(|log| cli.global(log)) {
         Ok(global) => global,
         Err(error) => return log.fail(&error, FAILED),
     };

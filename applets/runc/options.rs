@@ -9,7 +9,9 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::log::Log;
 use super::{FAILED, NO_SUCH_COMMAND, create, delete, events, exec, kill, list, ps, spec, update};
 
-const HELP: &str = "NAME:\n   {name} - {about}\n\nUSAGE:\n   {usage}\n\n{all-args}\n";
+const HELP: &str =
+    "NAME:\n   {bin} - {about}\n\nUSAGE:\n   {usage}\n\nCOMMANDS:\n{subcommands}\n\nGLOBAL OPTIONS:\n{options}\n";
+const COMMAND_HELP: &str = " - {about}\n\nUSAGE:\n   {usage}\n\nOPTIONS:\n{options}\n";
 
 /// Everything before the command.
 #[derive(Parser)]
@@ -138,15 +140,13 @@ pub struct Global {
     pub systemd_cgroup: bool,
     /// Cgroups that are not permitted are done without.
     pub rootless: bool,
-    /// The name this runtime was called by.
-    pub called: String,
     /// Where warnings go.
     pub log: Log,
 }
 
 impl Cli {
     /// Check and complete the global options.
-    pub fn global(&self, called: &str, log: Log) -> anyhow::Result<Global> {
+    pub fn global(&self, log: Log) -> anyhow::Result<Global> {
         let unprivileged = !nix::unistd::geteuid().is_root();
         let rootless = match self.rootless.to_ascii_lowercase().as_str() {
             "auto" => unprivileged,
@@ -163,15 +163,17 @@ impl Cli {
         let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| unprivileged && !dir.is_empty());
         let default = runtime_dir.map_or_else(|| "/run/runc".into(), |dir| PathBuf::from(dir).join("runc"));
         let root = std::path::absolute(self.root.clone().unwrap_or(default))?;
-        Ok(Global { root, systemd_cgroup, rootless, called: called.to_owned(), log })
+        Ok(Global { root, systemd_cgroup, rootless, log })
     }
 }
 
 /// The definition under the name that it was called by.
 pub fn command(called: &str) -> clap::Command {
-    // A subcommand's help has the form of the whole's.
     let command = Cli::command().name(called.to_owned()).bin_name(called.to_owned());
-    command.mut_subcommands(|command| command.help_template(HELP))
+    command.mut_subcommands(|command| {
+        let help = format!("NAME:\n   {called} {}{COMMAND_HELP}", command.get_name());
+        command.help_template(help)
+    })
 }
 
 /// An error of clap's in runc's words, and the exit status.

@@ -234,13 +234,7 @@ mod tests {
     use super::*;
 
     fn global(root: &Path) -> Global {
-        Global {
-            root: root.to_owned(),
-            systemd_cgroup: false,
-            rootless: false,
-            called: "runc".into(),
-            log: super::super::log::Log::stderr(),
-        }
+        Global { root: root.to_owned(), systemd_cgroup: false, rootless: false, log: super::super::log::Log::stderr() }
     }
 
     #[test]

@@ -45,6 +45,26 @@ fn statuses_and_errors() {
     assert_eq!(said(&[&id, "true"]), "exec failed: cannot exec in a stopped container");
 }
 
+#[test]
+fn a_cgroup_below_the_containers() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("exec");
+    bundle.start(&id);
+    let own = cgroups(Path::new("/sys/fs/cgroup"), &bundle.prefix).remove(0);
+    fs::create_dir(Path::new(&own).join("sub")).unwrap();
+    let cgroup = |name: &str| bundle.run(&["exec", "--cgroup", name, &id, "cat", "/proc/self/cgroup"]);
+    let output = cgroup("sub");
+    let line = text(&output.stdout).lines().find(|line| line.starts_with("0::")).unwrap().to_owned();
+    assert!(line.ends_with("/sub"), "{line}");
+    assert!(cgroup("/").status.success());
+    let said = bundle.complaint(&["exec", "--cgroup", "missing", &id, "true"], 255);
+    assert!(said.contains(" adding pid ") && said.ends_with("no such file or directory"), "{said}");
+    let said = bundle.complaint(&["exec", "--cgroup", "/../other", &id, "true"], 255);
+    assert!(said.contains("bad sub cgroup path"), "{said}");
+    bundle.detached(&["delete", "--force", &id]);
+    assert_eq!(bundle.leftovers(), [""; 0]);
+}
+
 /// CVE-2026-30892, GO-2025-3528: a number that overflows is never another user.
 #[test]
 fn a_user_that_overflows_is_refused() {

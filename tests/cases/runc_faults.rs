@@ -65,6 +65,24 @@ fn start_and_delete_are_killed_and_repeated() {
     }
 }
 
+/// The program does not depend on the command that waits for it.
+#[test]
+fn a_container_outlives_a_killed_run() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("outlives");
+    let mut child = bundle.command(&["run", &id]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !bundle.succeeds(&["exec", &id, "true"]) {
+        assert!(Instant::now() < deadline);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(bundle.status(&id), "running");
+    kill_after(&bundle, &["exec", &id, "sleep", "1000"], 20_000);
+    bundle.detached(&["delete", "--force", &id]);
+    assert_eq!(bundle.leftovers(), [""; 0]);
+}
+
 #[test]
 fn one_of_several_makers_wins() {
     let Some(bundle) = Bundle::ours() else { return };

@@ -89,7 +89,9 @@ fn usage_errors() {
     assert_eq!(bundle.run(&["--help"]).status.code(), Some(0));
     for command in ["create", "run", "exec", "update", "spec"] {
         let output = bundle.run(&[command, "--help"]);
-        assert!(output.status.success() && text(&output.stdout).contains("USAGE:"), "{command}");
+        let help = text(&output.stdout);
+        assert!(output.status.success() && help.contains("USAGE:") && help.contains("OPTIONS:"), "{command}");
+        assert!(help.starts_with(&format!("NAME:\n   runc {command} - ")), "{help}");
     }
 }
 

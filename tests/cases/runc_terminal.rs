@@ -73,6 +73,26 @@ fn a_console_socket_gets_the_master() {
 }
 
 #[test]
+fn a_pidfd_socket_gets_the_process() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("pidfd");
+    let socket = bundle.dir.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    bundle.detached(&["create", "--pidfd-socket", socket.to_str().unwrap(), &id]);
+    let pidfd = receive(&listener);
+    let number = |pidfd: &fs::File| {
+        use std::os::fd::AsRawFd;
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+        info.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap().trim().to_owned()
+    };
+    assert_eq!(number(&pidfd), bundle.state(&id)["pid"].to_string());
+    bundle.detached(&["exec", "-d", "--pidfd-socket", socket.to_str().unwrap(), &id, "sleep", "1000"]);
+    let pids = text(&bundle.run(&["ps", "-f", "json", &id]).stdout);
+    assert!(pids.contains(&number(&receive(&listener))), "{pids}");
+    assert!(bundle.run(&["exec", "--pidfd-socket", "/nonexistent", &id, "true"]).status.code() == Some(255));
+}
+
+#[test]
 fn a_socket_without_a_terminal_is_refused() {
     let Some(bundle) = Bundle::new() else { return };
     let id = bundle.id("tty");
