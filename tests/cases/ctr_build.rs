@@ -347,6 +347,68 @@ fn archives_are_unpacked_by_add() {
     assert!(said.contains("xz"), "{said}");
 }
 
+/// A server of one file; its address.
+fn serve(body: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            use std::io::{Read, Write};
+            let mut stream = stream.unwrap();
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).unwrap();
+            let found = request[..length].starts_with(b"GET /file");
+            let status = if found { "200 OK" } else { "404 Not Found" };
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nLast-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    format!("http://{address}")
+}
+
+#[test]
+fn files_that_are_fetched() {
+    let Some(engine) = Engine::new() else { return };
+    let dir = context(&engine, &[]);
+    let url = serve(b"fetched\n");
+    let sum = "sha256:1d5a4df9ccf7d6a8e5e0b4e2a6c4e7a0cbe3f1f9e4b56b2b3e1c1f0c3a0d9b11";
+    built(&engine, &dir, &format!("FROM busybox\nADD {url}/file /dir/\nADD {url}/file?x=y /named\n"), &[]);
+    assert_eq!(
+        sh(&engine, "cat /dir/file /named; stat -c '%a %u %Y' /dir/file"),
+        "fetched\nfetched\n600 0 1000000000\n"
+    );
+    let said = fails(&engine, &dir, &format!("FROM busybox\nADD --checksum={sum} {url}/file /x\n"), &[]);
+    assert!(said.contains("digest mismatch"), "{said}");
+    let said = fails(&engine, &dir, &format!("FROM busybox\nADD {url}/none /x\n"), &[]);
+    assert!(said.contains("invalid response status 404"), "{said}");
+    let said = fails(&engine, &dir, &format!("FROM busybox\nADD {url}/ /x/\n"), &[]);
+    assert!(said.contains("cannot determine filename"), "{said}");
+    let said = fails(&engine, &dir, &format!("FROM busybox\nADD --checksum={sum} Dockerfile /x\n"), &[]);
+    assert!(said.contains("checksum can't be specified for non-HTTP"), "{said}");
+}
+
+#[test]
+fn further_contexts() {
+    let Some(engine) = Engine::new() else { return };
+    let dir = context(&engine, &[]);
+    let other = engine.dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    for (name, content) in [("a", "A"), ("b.log", "B"), (".dockerignore", "*.log\n")] {
+        fs::write(other.join(name), content).unwrap();
+    }
+    let folder = format!("more={}", other.display());
+    let options = ["--build-context", &folder, "--build-context", "base=docker-image://busybox"];
+    let file = "FROM base\nCOPY --from=more . /m/\nRUN --mount=from=more,target=/x ls /x > /list\nCOPY --from=base /etc/passwd /p\n";
+    built(&engine, &dir, file, &options);
+    assert_eq!(sh(&engine, "ls /m; cat /list; test -s /p && stat -c %u /m/a"), "a\na\n0\n");
+    let said = fails(&engine, &dir, "FROM more\n", &options);
+    assert!(said.contains("is a folder"), "{said}");
+    assert_eq!(engine.leftovers(), (0, vec![]));
+}
+
 #[test]
 fn standard_input_and_results_elsewhere() {
     let Some(engine) = Engine::new() else { return };

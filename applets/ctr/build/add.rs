@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use coracle_image_oci::Digest;
 use rustix::fs::FileType;
 
+use super::builder::From;
 use super::containerfile::{Add, Copy, Sources};
 use super::context::{is_archive, unpack};
 use super::copy::Target;
@@ -151,17 +152,12 @@ pub fn copy(it: &mut Steps<'_, '_>, copy: &Copy) -> anyhow::Result<bool> {
     let mut jobs = Vec::new();
     let context = it.builder.context;
     // Mounted for as long as it is copied from.
-    let view = match &copy.from {
-        None => None,
-        Some(from) => {
-            let layers = it.builder.layers_from(from, it.index)?;
-            Some(View::mount(it.builder.session, &it.builder.store.layer_paths(&layers)?)?)
-        }
-    };
+    let from = copy.from.as_deref().map(|from| it.builder.from(from, it.index)).transpose()?;
     if !plan.paths.is_empty() {
-        jobs.push(match &view {
+        jobs.push(match &from {
             None => plan.job(Source::Borrowed(&context.tree), &plan.paths, Some((0, 0)))?,
-            Some(view) => plan.job(Source::Own(view.tree()?), &plan.paths, None)?,
+            Some(From::Folder(tree)) => plan.job(Source::Borrowed(tree), &plan.paths, Some((0, 0)))?,
+            Some(From::View(view)) => plan.job(Source::Own(view.tree()?), &plan.paths, None)?,
         });
     }
     jobs.extend(inline(it, &copy.sources)?);

@@ -27,6 +27,10 @@ pub struct BuildArgs {
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub build_arg: Vec<String>,
 
+    /// Further context, for --from and FROM
+    #[arg(long, value_name = "NAME=FOLDER|docker-image://IMAGE", value_parser = parse_context)]
+    pub build_context: Vec<(String, NamedContext)>,
+
     /// Stage to build
     #[arg(long, value_name = "STAGE")]
     pub target: Option<String>,
@@ -196,6 +200,28 @@ pub enum Output {
     Local(PathBuf),
     /// The files, as an archive; `None` is standard output.
     Tar(Option<PathBuf>),
+}
+
+/// `--build-context`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// A folder, for `--from`.
+    Folder(PathBuf),
+    /// An image, for `--from` and FROM.
+    Image(String),
+}
+
+fn parse_context(text: &str) -> Result<(String, NamedContext), String> {
+    let (name, value) = text
+        .split_once('=')
+        .filter(|(name, value)| !name.is_empty() && !value.is_empty())
+        .ok_or_else(|| format!("invalid context value: {text}, expected key=value"))?;
+    let context = match value.split_once("://") {
+        Some(("docker-image", image)) => NamedContext::Image(image.into()),
+        Some(_) => return Err(format!("{value}: contexts are not fetched; give a folder or docker-image://IMAGE")),
+        None => NamedContext::Folder(value.into()),
+    };
+    Ok((name.to_ascii_lowercase(), context))
 }
 
 fn parse_output(text: &str) -> Result<Output, String> {

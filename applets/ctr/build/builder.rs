@@ -7,13 +7,15 @@ use anyhow::{Context as _, bail, ensure};
 use coracle_image_oci::{Image, Layer, Platform, PullOptions, Store};
 
 use super::super::{pull, time};
-use super::args::BuildArgs;
+use super::args::{BuildArgs, NamedContext};
 use super::config::Config;
 use super::containerfile::{Expander, File, Instruction, Mount, Stage};
-use super::context::Context;
+use super::context::{Context, further};
 use super::progress::{Progress, Vertex};
 use super::session::Session;
 use super::steps::Steps;
+use super::tree::Tree;
+use super::view::View;
 
 /// Variables about proxies: they need no ARG, and leave no trace in the image.
 pub const PROXY_ARGS: [&str; 10] = [
@@ -45,6 +47,27 @@ pub struct Done {
     pub config: Config,
     /// Its layers, base first.
     pub layers: Vec<Layer>,
+}
+
+/// Where `--from` leads.
+pub enum From {
+    /// The layers of a stage or an image, mounted as long as this lives.
+    View(View),
+    /// A folder.
+    Folder(Tree),
+}
+
+impl From {
+    /// The files.
+    ///
+    /// # Errors
+    /// If there are no more descriptors.
+    pub fn tree(&self) -> anyhow::Result<Tree> {
+        match self {
+            From::View(view) => view.tree(),
+            From::Folder(tree) => tree.try_clone(),
+        }
+    }
 }
 
 /// A build under way.
@@ -182,6 +205,13 @@ impl<'a> Builder<'a> {
         if name == "scratch" {
             return Ok((Done { config: Config::scratch(&Platform::host()), layers: Vec::new() }, name));
         }
+        let name = match self.named(&name) {
+            Some(NamedContext::Image(image)) => image.clone(),
+            Some(NamedContext::Folder(folder)) => {
+                bail!("FROM {name}: {} is a folder, which COPY --from={name} takes", folder.display())
+            }
+            None => name,
+        };
         if let Some(earlier) = find_stage(self.file, &name, index) {
             let done = self.stage(earlier)?;
             return Ok((Done { config: done.config.next_stage(), layers: done.layers }, name));
@@ -202,7 +232,8 @@ impl<'a> Builder<'a> {
         let found = if self.args.pull { None } else { self.store.resolve(name).ok() };
         let image = match found {
             Some(image) => image,
-            None => pull::pull(self.store, name, &PullOptions::default(), self.args.quiet)?,
+            None => pull::pull(self.store, name, &PullOptions::default(), self.args.quiet)
+                .with_context(|| format!("{name}: failed to resolve source metadata"))?,
         };
         let (os, architecture) = (image.config().os().to_string(), image.config().architecture().to_string());
         let own = Platform::host();
@@ -214,13 +245,25 @@ impl<'a> Builder<'a> {
         Ok(image)
     }
 
-    /// Layers of what `--from` names: an earlier stage, or an image.
+    /// The context of `--build-context` by that name.
+    fn named(&self, name: &str) -> Option<&'a NamedContext> {
+        let lower = name.to_ascii_lowercase();
+        self.args.build_context.iter().rev().find(|(other, _)| *other == lower).map(|(_, context)| context)
+    }
+
+    /// What `--from` names: a further context, an earlier stage, or an image.
     ///
     /// # Errors
-    /// If it is neither.
-    pub fn layers_from(&mut self, from: &str, current: usize) -> anyhow::Result<Vec<Layer>> {
+    /// If it is none of them.
+    pub fn from(&mut self, from: &str, current: usize) -> anyhow::Result<From> {
+        match self.named(from) {
+            Some(NamedContext::Folder(folder)) => return Ok(From::Folder(further(folder)?)),
+            Some(NamedContext::Image(name)) => return self.layers_of(name),
+            None => {}
+        }
         if let Some(index) = find_stage(self.file, from, current) {
-            return Ok(self.stage(index)?.layers);
+            let layers = self.stage(index)?.layers;
+            return Ok(From::View(View::mount(self.session, &self.store.layer_paths(&layers)?)?));
         }
         if from.bytes().all(|byte| byte.is_ascii_digit()) {
             bail!("invalid stage index {from}");
@@ -228,8 +271,12 @@ impl<'a> Builder<'a> {
         if find_stage(self.file, from, current + 1).is_some() {
             bail!("circular dependency detected on stage: {from}");
         }
-        let image = self.image(from)?;
-        Ok(self.store.layers_of(&image))
+        self.layers_of(from)
+    }
+
+    fn layers_of(&mut self, image: &str) -> anyhow::Result<From> {
+        let image = self.image(image)?;
+        Ok(From::View(View::mount(self.session, &self.store.layers(&image)?)?))
     }
 
     /// `--build-arg` that no ARG has asked for.

@@ -22,12 +22,8 @@ const IGNORE_FILES: [&str; 2] = [".containerignore", ".dockerignore"];
 
 /// What a build is made from.
 pub struct Context {
-    /// The folder.
-    pub dir: PathBuf,
-    /// What of it may be used.
+    /// The folder, and what of it may be used.
     pub tree: Tree,
-    /// What is left out of it.
-    pub ignore: Ignore,
     /// The Containerfile's name, for messages.
     pub name: String,
     /// Its text.
@@ -75,8 +71,17 @@ impl Context {
             }
         };
         let ignore = ignore(&own, beside)?;
-        Ok(Context { tree: Tree::with_ignore(open_folder(&dir)?, ignore.clone()), dir, ignore, name, text })
+        Ok(Context { tree: Tree::with_ignore(open_folder(&dir)?, ignore), name, text })
     }
+}
+
+/// A further context: a folder, without what its ignore file names.
+///
+/// # Errors
+/// If it cannot be opened, or its ignore file cannot be read.
+pub fn further(folder: &Path) -> anyhow::Result<Tree> {
+    let ignore = ignore(&Tree::new(open_folder(folder)?), None)?;
+    Ok(Tree::with_ignore(open_folder(folder)?, ignore))
 }
 
 /// The file of `-f`: by its path, or in the context. An ignore file may lie beside it.

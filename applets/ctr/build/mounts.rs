@@ -12,6 +12,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::super::files;
 use super::super::record::MountPoint;
+use super::builder::From;
 use super::cache::mounts_folder;
 use super::containerfile::{Mount, MountKind, Sharing};
 use super::copy::Target;
@@ -59,11 +60,10 @@ fn escape_pattern(path: &str) -> String {
 }
 
 /// The context, or what `from` names; a view lives as long as it is read.
-fn source_tree(it: &mut Steps<'_, '_>, from: Option<&str>) -> anyhow::Result<(Tree, Option<View>)> {
+fn source_tree(it: &mut Steps<'_, '_>, from: Option<&str>) -> anyhow::Result<(Tree, Option<From>)> {
     let Some(from) = from else { return Ok((it.builder.context.tree.try_clone()?, None)) };
-    let layers = it.builder.layers_from(from, it.index)?;
-    let view = View::mount(it.builder.session, &it.builder.store.layer_paths(&layers)?)?;
-    Ok((view.tree()?, Some(view)))
+    let from = it.builder.from(from, it.index)?;
+    Ok((from.tree()?, Some(from)))
 }
 
 impl Mounts {
@@ -109,16 +109,11 @@ impl Mounts {
 
     /// What is written to it goes to an overlay, and is thrown away.
     fn bind_source(&mut self, it: &mut Steps<'_, '_>, mount: &Mount, target: &str) -> anyhow::Result<()> {
-        let (_, view) = match &mount.from {
-            Some(from) => source_tree(it, Some(from))?,
-            None => {
-                let context = it.builder.context;
-                let folder = if context.ignore.is_empty() { context.dir.clone() } else { visible(it)? };
-                let view = View::mount(it.builder.session, &[folder])?;
-                (view.tree()?, Some(view))
-            }
+        let view = match source_tree(it, mount.from.as_deref())? {
+            (_, Some(From::View(view))) => view,
+            // A folder of the host is only ever mounted below an overlay: what it hides by rules is not in it.
+            (tree, _) => View::mount(it.builder.session, &[visible(it, &tree)?])?,
         };
-        let view = view.context("there is nothing to mount from")?;
         let source = mount.source.clone().unwrap_or_default();
         let path = super::pattern::clean(&source);
         let found = view.tree()?.open(Path::new(&path), OFlags::PATH);
@@ -214,13 +209,15 @@ impl Drop for Tmpfs {
     }
 }
 
-/// The context without what is ignored.
-fn visible(it: &Steps<'_, '_>) -> anyhow::Result<PathBuf> {
+/// A folder of the host without what is ignored: itself if that is nothing, or else a copy.
+fn visible(it: &Steps<'_, '_>, tree: &Tree) -> anyhow::Result<PathBuf> {
+    if !tree.hides_anything() {
+        return path_of(tree.open(Path::new(""), OFlags::PATH)?);
+    }
     let dir = it.builder.session.new_dir("visible")?;
-    let context = &it.builder.context.tree;
-    let selection = context.select(&[".".to_owned()], &Rules::default())?;
+    let selection = tree.select(&[".".to_owned()], &Rules::default())?;
     let root: OwnedFd = open_folder(&dir)?;
-    Target { root: root.as_fd(), owner: None, mode: None, replace: false }.copy(context, &selection, "/")?;
+    Target { root: root.as_fd(), owner: None, mode: None, replace: false }.copy(tree, &selection, "/")?;
     Ok(dir)
 }
 

@@ -72,6 +72,11 @@ impl Tree {
         Tree { root, ignore }
     }
 
+    /// Whether something may be hidden.
+    pub fn hides_anything(&self) -> bool {
+        !self.ignore.is_empty()
+    }
+
     /// The same tree again.
     pub fn try_clone(&self) -> anyhow::Result<Self> {
         Ok(Tree { root: self.root.try_clone()?, ignore: self.ignore.clone() })
