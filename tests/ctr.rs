@@ -23,6 +23,8 @@ mod lifecycle;
 mod lists;
 #[path = "cases/ctr_options.rs"]
 mod options;
+#[path = "cases/ctr_pods.rs"]
+mod pods;
 #[path = "cases/ctr_restart.rs"]
 mod restart;
 #[path = "cases/ctr_terminal.rs"]

@@ -12,7 +12,7 @@ use super::options::{NetworkMode, Options, PullPolicy};
 use super::options_env::{all_labels, environment};
 use super::options_mounts::parse_destination;
 use super::record::{Config, Healthcheck, HostConfig, Record, State, claim_name};
-use super::{events, files, limits, names, network, paths, pull, signals, time, volumes};
+use super::{events, files, limits, names, network, paths, pod, pull, signals, time, volumes};
 
 /// Attempts at finding a free generated name.
 const NAME_ATTEMPTS: u32 = 100;
@@ -36,6 +36,9 @@ pub fn create(options: &Options, state: State, detached: bool) -> anyhow::Result
     if detached {
         let config = &mut record.config;
         (config.attach_stdin, config.attach_stdout, config.attach_stderr) = (false, false, false);
+    }
+    if let Some(pod) = &options.pod {
+        pod::join(pod, options, &mut record)?;
     }
     limits::check(&record.host_config)?;
     let lock = Lock::take(&id).context("cannot lock the container")?.context("the new id is in use")?;

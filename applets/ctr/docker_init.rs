@@ -24,6 +24,9 @@ pub const APPLET: Applet = Applet {
     run,
 };
 
+/// In place of a program: do nothing until a signal says to end. So a pod's namespaces are held.
+pub const PAUSE: &str = "coracle-pause";
+
 #[derive(clap::Parser)]
 #[command(name = "docker-init", about = APPLET.summary)]
 struct Args {
@@ -44,6 +47,9 @@ fn run(args: &[OsString]) -> i32 {
 fn attend(args: &Args) -> anyhow::Result<i32> {
     // Before there is a child, so that none of them is missed.
     SigSet::all().thread_block().context("cannot block signals")?;
+    if args.command == [PAUSE] {
+        return pause();
+    }
     let child = match spawn(&args.command)? {
         Ok(child) => child,
         Err(errno) => {
@@ -63,6 +69,18 @@ fn attend(args: &Args) -> anyhow::Result<i32> {
             Ok(Signal::SIGCHLD) | Err(Errno::EINTR) => {}
             // Of one that has just ended the status is to come.
             Ok(signal) => drop(kill(target, signal)),
+            Err(errno) => return Err(errno).context("cannot wait for signals"),
+        }
+    }
+}
+
+/// Sleep, and reap what is left to this process.
+fn pause() -> anyhow::Result<i32> {
+    loop {
+        match SigSet::all().wait() {
+            Ok(Signal::SIGTERM | Signal::SIGINT) => return Ok(0),
+            Ok(Signal::SIGCHLD) => drop(reap(Pid::from_raw(0))?),
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("cannot wait for signals"),
         }
     }

@@ -20,7 +20,7 @@ const RECORDING: Duration = Duration::from_secs(30);
 const STOP_SECONDS: i64 = 10;
 
 /// How a container is to be stopped.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub struct Manner {
     /// Signal to send first
     #[arg(short, long, value_name = "SIGNAL", value_parser = signals::parse)]
@@ -162,6 +162,12 @@ fn recorded(id: &str) -> anyhow::Result<()> {
 pub fn stop(args: &StopArgs) -> anyhow::Result<i32> {
     let mut told: VecDeque<_> = args.containers.iter().map(|name| tell_to_stop(name, &args.manner)).collect();
     each(&args.containers, |_| told.pop_front().map_or(Ok(()), |told| see_stopped(told?)))
+}
+
+/// Stop containers without a word: all are told before any is waited for.
+pub fn stop_all(ids: &[String], manner: &Manner) -> anyhow::Result<()> {
+    let told: Vec<_> = ids.iter().map(|id| tell_to_stop(id, manner)).collect();
+    told.into_iter().try_for_each(|told| see_stopped(told?))
 }
 
 /// A container that has been sent its stop signal.

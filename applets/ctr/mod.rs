@@ -49,6 +49,7 @@ mod options_security;
 mod options_spaces;
 mod paths;
 mod pause;
+mod pod;
 mod port;
 mod progress;
 mod prune;
@@ -158,6 +159,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("logout", "Log out from a registry", |args| call(args, login::logout)),
     subcommand("logs", "Print a container's output", |args| call(args, logs::logs)),
     subcommand("pause", "Stop all processes of containers where they are", |args| call(args, pause::pause)),
+    subcommand("pod", "Manage pods: containers that share namespaces", |args| call(args, pod::pod)),
     subcommand("port", "Print where a container's ports are published", |args| call(args, port::port)),
     subcommand("ps", "List containers", |args| call(args, ps::ps)),
     subcommand("pull", "Fetch an image from a registry", |args| call(args, pull::run)),

@@ -93,6 +93,13 @@ fn settings(attachment: &Attachment) -> NetworkSettings {
 
 /// Write the files as far as they are known before the container has an address.
 pub fn write_files(record: &Record) -> anyhow::Result<()> {
+    // Those of the container whose namespace it shares are its own too.
+    if record.host_config.network_mode.starts_with("container:") {
+        if record.host_config.uts_mode.is_empty() {
+            write(&record.hostname_path, &format!("{}\n", record.config.hostname))?;
+        }
+        return Ok(());
+    }
     write(&record.hostname_path, &format!("{}\n", record.config.hostname))?;
     let servers = resolv_conf(&record.host_config.network_mode);
     write(&record.resolv_conf_path, &options_network::resolv_conf(&servers, &record.host_config))?;

@@ -108,6 +108,10 @@ pub struct Options {
     #[arg(long, visible_alias = "net", value_enum, default_value_t = NetworkMode::Bridge)]
     pub network: NetworkMode,
 
+    /// Pod that it is to be in
+    #[arg(long, value_name = "POD")]
+    pub pod: Option<String>,
+
     #[command(flatten)]
     pub names: NameOptions,
 

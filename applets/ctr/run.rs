@@ -5,7 +5,7 @@ use super::lock::Lock;
 use super::options::Options;
 use super::record::{Record, State, Status};
 use super::start::{Started, start};
-use super::{attach, create, lifecycle, reaper, record};
+use super::{attach, create, lifecycle, pod, reaper, record};
 use crate::runtime;
 use std::io::Write;
 
@@ -122,6 +122,7 @@ pub fn start_again(id: &str) -> anyhow::Result<i32> {
 
 /// Start it and follow it in the given manner, with or without standard input.
 fn begin(container: &Record, lock: Lock, follow: Option<(&Manner, bool, Show)>) -> anyhow::Result<i32> {
+    pod::start_infra(container)?;
     let tty = container.config.tty;
     let size = if tty { attach::terminal_size() } else { None };
     match (start(container, lock, follow.is_some(), size)?, follow) {

@@ -36,7 +36,7 @@ pub fn build(record: &Record) -> anyhow::Result<Spec> {
             .set_readonly_paths(Some(host.readonly_paths.clone()))
             .set_rootfs_propagation(spec_mounts::root_propagation(record));
     }
-    if host.uts_mode != "host" {
+    if host.uts_mode.is_empty() {
         spec.set_hostname(Some(record.config.hostname.clone()));
         spec.set_domainname(Some(record.config.domainname.clone()).filter(|name| !name.is_empty()));
     }
@@ -69,6 +69,12 @@ fn set_namespaces(linux: &mut Linux, record: &Record) -> anyhow::Result<()> {
         check_ipc(&other)?;
         join(Kind::Ipc, "ipc", pid);
     }
+    if let Some((_, pid)) = other(&host.network_mode)? {
+        join(Kind::Network, "net", pid);
+    }
+    if let Some((_, pid)) = other(&host.uts_mode)? {
+        join(Kind::Uts, "uts", pid);
+    }
     if let Some((_, pid)) = other(&host.pid_mode)? {
         join(Kind::Pid, "pid", pid);
     }
@@ -80,7 +86,8 @@ fn set_namespaces(linux: &mut Linux, record: &Record) -> anyhow::Result<()> {
 fn set_sysctls(linux: &mut Linux, record: &Record) {
     let host = &record.host_config;
     let mut all: HashMap<_, _> = linux.sysctl().clone().unwrap_or_default();
-    all.retain(|key, _| host.network_mode != "host" || !key.starts_with("net."));
+    let has_network = host.network_mode != "host" && !host.network_mode.starts_with("container:");
+    all.retain(|key, _| has_network || !key.starts_with("net."));
     all.extend(host.sysctls.clone());
     linux.set_sysctl(Some(all));
 }
