@@ -22,6 +22,9 @@ use super::{paths, reaper};
 /// More clients at once are turned away.
 const MAX_CLIENTS: usize = 32;
 
+/// With nothing to do for so long it settles down to wait.
+const UNSETTLED: Duration = Duration::from_millis(200);
+
 /// The log that the record wants, if any.
 fn open_log(record: &Record) -> Option<Writer> {
     let rotation = rotation(&record.host_config.log_config).ok()??;
@@ -54,6 +57,8 @@ pub struct Relay {
     last: Packets,
     /// Those who tell clients of earlier runs.
     tellers: Vec<Child>,
+    /// Memory that is of no use while it waits has been given back.
+    is_settled: bool,
     buffer: [u8; CHUNK],
 }
 
@@ -85,6 +90,7 @@ impl Relay {
             input: None,
             last: Vec::new(),
             tellers: Vec::new(),
+            is_settled: false,
             buffer: [0; CHUNK],
         }
     }
@@ -225,7 +231,7 @@ impl Relay {
     }
 
     /// Wait until something can be done.
-    fn wait(&self, pidfd: BorrowedFd<'_>) -> Result<Vec<(Source, PollFlags)>, Errno> {
+    fn wait(&mut self, pidfd: BorrowedFd<'_>) -> Result<Vec<(Source, PollFlags)>, Errno> {
         let mut sources = vec![Source::Payload];
         let mut polled = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
         let mut add = |source, fd, flags| {
@@ -262,8 +268,15 @@ impl Relay {
             flags.set(PollFlags::OUT, client.owes);
             add(Source::Client(index), client.wire.as_fd(), flags);
         }
-        let timeout = self.probes.as_ref().and_then(Probes::timeout).map(timespec);
-        poll(&mut polled, timeout.as_ref())?;
+        let timeout = self.probes.as_ref().and_then(Probes::timeout);
+        let timeout =
+            if self.is_settled { timeout } else { Some(timeout.map_or(UNSETTLED, |left| left.min(UNSETTLED))) };
+        let count = poll(&mut polled, timeout.map(timespec).as_ref())?;
+        if count == 0 && !self.is_settled {
+            // It is there to wait from now on, for long. What it did before needs no memory any more.
+            let _ = coracle_abi::memory::settle();
+            self.is_settled = true;
+        }
         let ready = sources.into_iter().zip(polled.iter().map(PollFd::revents));
         Ok(ready.filter(|(_, flags)| !flags.is_empty()).collect())
     }

@@ -61,6 +61,8 @@ private() {
 # The process that stays beside a running payload.
 monitors() {
 	ctr run -d --name idle --network none self sleep 1000 >/dev/null
+	# It is waiting then, as it does for nearly all of its life; conmon has settled by the time it is looked at.
+	$bb sleep 1
 	payload=$(ctr inspect idle | $bb sed -n 's/.*"Pid": \([1-9][0-9]*\).*/\1/p')
 	private monitor.ctr "$($bb sed -n 's/^PPid:\t//p' "/proc/$payload/status")"
 	ctr rm -f idle >/dev/null

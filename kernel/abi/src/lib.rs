@@ -5,6 +5,7 @@ pub mod block;
 pub mod bpf;
 pub mod child;
 pub mod clone;
+pub mod memory;
 pub mod mount;
 pub mod netdev;
 pub mod packet;
