@@ -46,6 +46,8 @@ fn stop_takes_signal_and_time() {
     ok(&engine, &["stop", "-s", "USR1", "--timeout", "20", &name]);
     assert_eq!(engine.inspect(&name)["State"]["ExitCode"], 5);
     ok(&engine, &["start", &name]);
+    // Before it has set its traps it would be deaf to the signal, and this waits for ever.
+    std::thread::sleep(std::time::Duration::from_secs(2));
     ok(&engine, &["stop", "--time", "-1", &name]);
     assert_eq!(engine.inspect(&name)["State"]["ExitCode"], 6);
     ok(&engine, &["stop", &name]);
