@@ -419,6 +419,16 @@ fn a_failed_create_leaves_nothing() {
     bundle.set_args(&[]);
     failed("", "args must not be empty");
     bundle.set_args(&["true"]);
+    // Also where a filter keeps the privileges until the start.
+    let beyond = fs::read_to_string("/proc/sys/fs/nr_open").unwrap().trim().parse::<u64>().unwrap() + 1;
+    bundle.change(|config| {
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 5, "hard": beyond}]);
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW"});
+    });
+    failed("", "");
+    bundle.change(|config| config["process"]["rlimits"] = json!([]));
+    bundle.set_args(&["true"]);
     bundle.change(|config| config["root"]["path"] = json!("nowhere"));
     failed("", "");
     fs::write(bundle.path().join("config.json"), "{").unwrap();

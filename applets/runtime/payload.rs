@@ -145,6 +145,9 @@ impl Payload {
         rustix::process::fchdir(cwd).doing(|| "enter the working directory".into())?;
         streams(io, terminal.as_ref())?;
         own_streams(ids.uid)?;
+        if !self.has_users {
+            rlimits::apply(&self.rlimits)?;
+        }
         // What can fail is done before the report. A filter that needs privileges to be loaded may forbid what the rest needs.
         let is_early = self.no_new_privs || self.filter.is_none();
         if is_early {
@@ -183,9 +186,6 @@ impl Payload {
     }
 
     fn drop_privileges(&self, ids: &Ids, pid: u32) -> Step {
-        if !self.has_users {
-            rlimits::apply(&self.rlimits)?;
-        }
         self.attributes.apply()?;
         self.capabilities.bound()?;
         // Without no_new_privs only a privileged process may load a filter.
