@@ -93,6 +93,10 @@ impl RegistryArgs {
 /// `pull`.
 #[derive(clap::Args)]
 pub struct PullArgs {
+    /// Pull all tags of the repository
+    #[arg(short, long)]
+    all_tags: bool,
+
     /// Print the image's name only
     #[arg(short, long)]
     quiet: bool,
@@ -154,6 +158,16 @@ pub fn run(args: &PullArgs) -> anyhow::Result<i32> {
     let reference: Reference = args.image.parse()?;
     let has_tag = args.image.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     let mut out = io::stdout();
+    if args.all_tags {
+        anyhow::ensure!(!has_tag, "tag can't be used with --all-tags/-a");
+        let store = store()?;
+        let tags = store.remote_tags(&reference, &options);
+        for tag in tags.with_context(|| format!("cannot list the tags of {}", reference.name()))? {
+            fetch(&store, &tag, &options, args.quiet, &mut out)?;
+        }
+        writeln!(out, "{}", reference.name())?;
+        return Ok(0);
+    }
     if !args.quiet && !has_tag {
         writeln!(out, "Using default tag: latest")?;
     }

@@ -37,6 +37,16 @@ fn serve(content: &mut Content, request: &Request) -> Reply {
             Some(blob) => Reply::ok(blob),
             None => Reply::new(404, "{}"),
         },
+        ("GET", None) if path.ends_with("/tags/list") => {
+            let after = parameter("last").unwrap_or_default();
+            match content.manifests.keys().find(|tag| tag.as_str() > after) {
+                None => Reply::ok(r#"{"tags":null}"#),
+                Some(tag) => {
+                    let next = format!("<{path}?last={tag}>; rel=\"next\"");
+                    Reply::ok(format!(r#"{{"tags":["{tag}"]}}"#)).with("Link", &next)
+                }
+            }
+        }
         ("GET" | "HEAD", None) if path.contains("/manifests/") => match content.manifests.get(&last) {
             Some(manifest) => Reply::ok(manifest),
             None => Reply::new(404, "{}"),
@@ -257,6 +267,14 @@ fn all_tags() {
     store.accepts(&["tag", "test", &format!("{}:second", registry.name())]);
     store.accepts(&["push", "-a", &registry.name()]);
     assert_eq!(content.lock().unwrap().manifests.keys().collect::<Vec<_>>(), ["latest", "second"]);
+    // And back, page by page.
+    let other = Place::new();
+    other.accepts(&["pull", "-q", "-a", &registry.name()]);
+    let names = other.accepts(&["images", "--format", "{{.Tag}}"]);
+    assert_eq!(names, "latest\nsecond\n");
+    assert!(registry.asked().iter().any(|request| request.path.ends_with("/tags/list?last=latest")));
+    let with_tag = format!("{}:1", registry.name());
+    other.ctr(&["pull", "-a", &with_tag]).failed(&["tag can't be used with --all-tags/-a"]);
 }
 
 /// Log in with a password on standard input.

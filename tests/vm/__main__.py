@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 import boot  # noqa: E402
 import disk  # noqa: E402
 import hostile  # noqa: E402
+import images  # noqa: E402
 import launcher  # noqa: E402
 import live  # noqa: E402
 import power  # noqa: E402
@@ -30,6 +31,7 @@ GROUPS = {
     "disk": disk.run,
     "run": launcher.run,
     "hostile": hostile.run,
+    "images": images.run,
     "redis": redis.run,
     "live": live.run,
     "boot": boot.run,

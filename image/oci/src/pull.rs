@@ -57,6 +57,15 @@ impl Default for PullOptions {
 }
 
 impl Store {
+    /// The names of all tags that a repository has.
+    ///
+    /// # Errors
+    /// Of the registry, or if it calls something a tag that cannot be one.
+    pub fn remote_tags(&self, repository: &Reference, options: &PullOptions) -> Result<Vec<Reference>> {
+        let tags = Client::new(repository, &options.registry)?.tags()?;
+        tags.iter().map(|tag| format!("{}:{tag}", repository.name()).parse()).collect()
+    }
+
     /// Fetch an image, or what of it is not in the store yet, and give it its name.
     ///
     /// # Errors

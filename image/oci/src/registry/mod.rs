@@ -7,6 +7,7 @@ mod auth;
 mod blob;
 mod credentials;
 mod login;
+mod tags;
 mod tls;
 mod upload;
 
