@@ -240,6 +240,7 @@ fn a_command_has_what_a_container_has() {
     let file = "FROM busybox\nRUN cat /etc/hosts /proc/self/status > /seen; ls /proc/self/fd | wc -l >> /seen\n\
         RUN ! test -s /proc/keys && ! (echo x > /proc/sysrq-trigger) && ! (echo x > /proc/sys/kernel/core_pattern)\n\
         RUN ! mount -t tmpfs x /tmp && ! unshare -r true\n\
+        WORKDIR /deep/er\nWORKDIR /\nRUN test \"$(echo *)\" != '*' && test -d /deep/er && ! test -e er\n\
         RUN echo $HTTP_PROXY $GIVEN $HOME > /env\nUSER user\nRUN id > /tmp/id\n";
     let options = ["--add-host", "db:10.1.2.3", "--build-arg", "HTTP_PROXY=proxy", "--build-arg", "GIVEN=x"];
     let file = file.replace("FROM busybox\n", "FROM busybox\nRUN chmod 777 /tmp\n");

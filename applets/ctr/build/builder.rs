@@ -348,7 +348,9 @@ fn build_args(given: &[String]) -> BTreeMap<String, String> {
         Some((name, value)) => Some((name.to_owned(), value.to_owned())),
         None => std::env::var(text).ok().map(|value| (text.clone(), value)),
     };
-    given.iter().filter_map(pair).collect()
+    // As docker has it, the date of all is passed on without being asked for.
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok().map(|value| ("SOURCE_DATE_EPOCH".to_owned(), value));
+    epoch.into_iter().chain(given.iter().filter_map(pair)).collect()
 }
 
 fn platform_args(platform: &Platform) -> BTreeMap<String, String> {
@@ -367,8 +369,7 @@ fn epoch(args: &BuildArgs, build_args: &BTreeMap<String, String>) -> anyhow::Res
         ensure!(seconds >= 0, "--timestamp must not be negative");
         return Ok(Some(Epoch { seconds, all: true }));
     }
-    let given = build_args.get("SOURCE_DATE_EPOCH").cloned().or_else(|| std::env::var("SOURCE_DATE_EPOCH").ok());
-    let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = build_args.get("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else { return Ok(None) };
     let seconds = text.parse().ok().filter(|&seconds: &i64| seconds >= 0);
     let seconds = seconds.with_context(|| format!("invalid SOURCE_DATE_EPOCH: {text}"))?;
     Ok(Some(Epoch { seconds, all: false }))

@@ -163,6 +163,12 @@ impl Config {
         if folder && clean != "/" { clean + "/" } else { clean }
     }
 
+    /// The same without the slash.
+    pub fn resolve_folder(&self, path: &str) -> String {
+        let path = self.resolve(path);
+        if path == "/" { path } else { path.trim_end_matches('/').to_owned() }
+    }
+
     /// `WORKDIR`, absolute.
     pub fn set_workdir(&mut self, path: &str) {
         self.set("WorkingDir", path);
@@ -363,6 +369,9 @@ mod tests {
             ("./", "/app/"),
         ] {
             assert_eq!(config.resolve(path), expected, "{path}");
+        }
+        for (path, expected) in [("/", "/"), ("//", "/"), ("x/", "/app/x"), (".", "/app"), ("..", "/")] {
+            assert_eq!(config.resolve_folder(path), expected, "{path}");
         }
     }
 

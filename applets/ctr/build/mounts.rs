@@ -74,7 +74,7 @@ impl Mounts {
     pub fn prepare(it: &mut Steps<'_, '_>, wanted: &[Mount]) -> anyhow::Result<Self> {
         let mut all = Mounts::default();
         for mount in wanted {
-            let target = mount.target.as_deref().map(|target| it.config.resolve(target.trim_end_matches('/')));
+            let target = mount.target.as_deref().map(|target| it.config.resolve_folder(target));
             match (mount.kind, target) {
                 (MountKind::Secret, target) => all.secret(it, mount, target)?,
                 (_, None) => bail!("missing mount target"),

@@ -323,8 +323,7 @@ impl<'a, 'b> Steps<'a, 'b> {
     /// `WORKDIR`: made if it is not there, for the user of commands.
     fn workdir(&mut self, text: &str) -> anyhow::Result<bool> {
         let path = self.expand(text)?;
-        let path = self.config.resolve(path.trim_end_matches('/'));
-        let path = if path.is_empty() { "/".to_owned() } else { path };
+        let path = self.config.resolve_folder(&path);
         let user = self.config.user().to_owned();
         let mut key = self.key("workdir");
         key.add(&path).add(&user);
