@@ -19,6 +19,8 @@ mod hooks;
 mod mounts;
 #[path = "cases/spec_process.rs"]
 mod process;
+#[path = "cases/spec_resources.rs"]
+mod resources;
 #[path = "cases/spec_seccomp.rs"]
 mod seccomp;
 #[path = "cases/spec_users.rs"]

@@ -39,8 +39,8 @@ fn file_systems_of_a_user_namespace() {
     bundle.config["root"]["readonly"] = json!(true);
     bundle.config["hostname"] = json!("inside");
     assert_eq!(
-        bundle.run("hostname; ls /sys/class/net; wc -c < /proc/cpuinfo; touch /f || echo read-only"),
-        "inside\nlo\n0\nread-only\n"
+        bundle.run("hostname; ls -d /sys/class/net/lo; wc -c < /proc/cpuinfo; touch /f || echo read-only"),
+        "inside\n/sys/class/net/lo\n0\nread-only\n"
     );
 }
 
