@@ -7,14 +7,7 @@ use serde_json::Value;
 use super::create::store;
 use super::format::Inspector;
 use super::record::{self, Record};
-use super::{Exit, image_inspect, paths, ps, reaper};
-
-/// How to print.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// One JSON object a line
-    Json,
-}
+use super::{Exit, image_inspect, paths, ps, reaper, volume, volumes};
 
 /// `inspect`.
 #[derive(clap::Args)]
@@ -27,11 +20,11 @@ pub struct InspectArgs {
     #[arg(short, long)]
     size: bool,
 
-    /// What it is: container, image; without it either
+    /// What it is: container, image, volume; without it any of them
     #[arg(long, value_enum, value_name = "TYPE")]
     r#type: Option<Kind>,
 
-    /// Containers or images, by name or id
+    /// Containers, images or volumes, by name or id
     #[arg(required = true, value_name = "NAME|ID")]
     containers: Vec<String>,
 }
@@ -41,6 +34,7 @@ pub struct InspectArgs {
 enum Kind {
     Container,
     Image,
+    Volume,
 }
 
 /// Print all that is known of containers. What is not there is named, and the rest printed all the same.
@@ -61,8 +55,11 @@ pub fn inspect(args: &InspectArgs) -> anyhow::Result<i32> {
     Ok(status)
 }
 
-/// A container, or else an image.
+/// A container, or else an image, or else a volume.
 fn find(name: &str, args: &InspectArgs) -> anyhow::Result<Value> {
+    if args.r#type == Some(Kind::Volume) {
+        return volume::document(&volumes::read(name)?);
+    }
     if args.r#type != Some(Kind::Image) {
         match document(name, args.size) {
             Err(error) if args.r#type == Some(Kind::Container) => return Err(error),
@@ -71,6 +68,11 @@ fn find(name: &str, args: &InspectArgs) -> anyhow::Result<Value> {
         }
     }
     let store = store()?;
+    if let (None, Err(coracle_image_oci::Error::NoSuchImage(_)), Ok(found)) =
+        (args.r#type, store.resolve(name), volumes::read(name))
+    {
+        return volume::document(&found);
+    }
     let image = store.resolve(name).map_err(|error| match (error, args.r#type) {
         (coracle_image_oci::Error::NoSuchImage(_), None) => anyhow::anyhow!("no such object: {name}"),
         (error, _) => error.into(),

@@ -105,3 +105,30 @@ fn inspect_prints_by_template_and_names_what_is_missing() {
     assert_eq!(sized[0]["SizeRw"], 0);
     assert!(ok(&engine, &["version", "--format", "{{.Server.Version}} {{.Client.Os}}"]).ends_with(" linux\n"));
 }
+
+#[test]
+fn volumes_are_listed_by_filter_and_template() {
+    let Some(engine) = Engine::new() else { return };
+    ok(&engine, &["volume", "create", "-d", "local", "--label", "tier=db", "data"]);
+    ok(&engine, &["volume", "create", "spare"]);
+    create(&engine, &["--name", "one", "-v", "data:/data"]);
+    assert_eq!(ok(&engine, &["volume", "ls"]), "DRIVER    VOLUME NAME\nlocal     data\nlocal     spare\n");
+    let list = |filter: &str| ok(&engine, &["volume", "ls", "-q", "--filter", filter]);
+    assert_eq!((list("dangling=true"), list("dangling=false")), ("spare\n".to_owned(), "data\n".to_owned()));
+    assert_eq!(
+        (list("label=tier=db"), list("name=spa"), list("driver=other")),
+        ("data\n".into(), "spare\n".into(), String::new())
+    );
+    assert_eq!(
+        ok(&engine, &["volume", "ls", "--format", "{{.Name}} {{.Label \"tier\"}} {{.Scope}}"]),
+        "data db local\nspare  local\n"
+    );
+    assert_eq!(ok(&engine, &["volume", "inspect", "-f", "{{.Name}} {{.Labels.tier}}", "data"]), "data db\n");
+    assert_eq!(ok(&engine, &["inspect", "--type", "volume", "-f", "{{.Driver}}", "data"]), "local\n");
+    assert_eq!(ok(&engine, &["inspect", "-f", "{{.Name}}", "spare"]), "spare\n");
+    let removed = engine.ctr(&["volume", "rm", "data", "spare"]);
+    assert_eq!((removed.status.code(), text(&removed.stdout)), (Some(1), "spare\n".to_owned()), "the one in use stays");
+    ok(&engine, &["rm", "one"]);
+    let pruned = ok(&engine, &["volume", "prune", "-af"]);
+    assert_eq!(pruned, "Deleted Volumes:\ndata\n\nTotal reclaimed space: 0B\n");
+}
