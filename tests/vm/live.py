@@ -2,6 +2,7 @@
 
 import subprocess
 
+import manage
 from machine import READY, Machine, run_agent
 from report import expect, expect_equal
 
@@ -88,6 +89,7 @@ def containers(vm, report, image):
         vm.sh("ctr ps -a").expect(r"Exited \(137, OOMKilled\).* hog$")
     with report.case("container-address"):
         vm.sh("ctr run -d --name web -p 8080:80 self sleep 1000; ctr inspect web").expect(r'"IPAddress": "10\.88\.')
+    manage.cases(vm, report)
     with report.case("containers-leave-nothing"):
         vm.sh("ctr stop -t 0 limited web; ctr rm limited web hog")
         expect_equal("what ctr ps -aq lists", vm.sh("ctr ps -aq").output, "")
