@@ -214,6 +214,16 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_path_leads_out_of_the_tree(wanted in "[a-c./:-]{0,20}", systemd: bool) {
+            if let Ok(path) = location(Path::new(&wanted), "id", systemd, Path::new("/own")) {
+                proptest::prop_assert!(path.is_absolute());
+                proptest::prop_assert!(path.components().all(|part| part != Component::ParentDir), "{}", path.display());
+            }
+        }
+    }
+
     #[test]
     fn own_group_of_cgroups_text() {
         assert_eq!(own_group("4:memory:/x\n0::/user.slice\n"), Path::new("/user.slice"));

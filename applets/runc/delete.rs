@@ -1,7 +1,7 @@
 //! `delete`: remove what there is of a container.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use coracle_abi::process::pidfd_send_signal;
@@ -13,7 +13,7 @@ use super::state::StateDir;
 use super::words;
 use crate::runtime::{self, HookPoint};
 
-/// How long a killed process may take to end.
+/// How long a killed process may take to end, and others to finish their work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `delete`.
@@ -52,12 +52,20 @@ pub fn delete(global: &Global, args: &Args) -> anyhow::Result<i32> {
 /// Clear away what a killed `create` left.
 fn delete_remains(global: &Global, args: &Args) -> anyhow::Result<i32> {
     if let Some(state) = StateDir::open(global, &args.id)? {
-        if !state.lock()? {
-            bail!("container {} is being created", args.id);
+        let deadline = Instant::now() + PATIENCE;
+        // Its maker, or another `delete`.
+        while !state.lock()? {
+            if Instant::now() > deadline {
+                bail!("container {} is being created", args.id);
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
         // Complete by now, or removed.
         match Container::find(global, &args.id) {
-            Ok(Some(_)) => return delete(global, args),
+            Ok(Some(_)) => {
+                state.unlock();
+                return delete(global, args);
+            }
             _ => state.remove()?,
         }
         return Ok(0);

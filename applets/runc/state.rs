@@ -187,14 +187,21 @@ impl StateDir {
         if let Ok(Some(record)) = self.record() {
             remove_cgroup(&record)?;
         }
-        for entry in fs::read_dir(&self.path)? {
-            fs::remove_file(entry?.path())?;
+        for entry in fs::read_dir(&self.path).with_context(|| format!("cannot read {}", self.path.display()))? {
+            let path = entry?.path();
+            fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
 
-    /// Remove the cgroup with what is in it, then the state.
+    /// Remove the cgroup with what is in it, then the state. Waits for who is at work in the directory.
     pub fn remove(&self) -> anyhow::Result<()> {
+        rustix::fs::flock(&self.dir, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", self.path.display()))?;
+        // Another was faster, and the name may be a new container's.
+        if !self.is_current() {
+            return Ok(());
+        }
         self.sweep()?;
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -102,6 +102,43 @@ fn one_of_several_makers_wins() {
 }
 
 #[test]
+fn several_may_delete_at_once() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("race");
+    for _ in 0..10 {
+        bundle.create(&id);
+        let spawn = || {
+            let mut command = bundle.command(&["delete", "--force", &id]);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let all: Vec<_> = (0..4).map(|_| spawn()).collect();
+        for one in all {
+            let output = one.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        assert_eq!(bundle.leftovers(), [""; 0]);
+    }
+}
+
+/// Whoever makes the name anew while it is being deleted gets a whole container or an error.
+#[test]
+fn create_while_it_is_deleted() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let id = bundle.id("race");
+    for _ in 0..20 {
+        bundle.create(&id);
+        let mut deleter = bundle.command(&["delete", "--force", &id]).spawn().unwrap();
+        let created = (0..3).any(|_| bundle.succeeds(&["create", &id]));
+        assert!(deleter.wait().unwrap().success());
+        if created {
+            assert_eq!(bundle.status(&id), "created");
+        }
+        bundle.detached(&["delete", "--force", &id]);
+        assert_eq!(bundle.leftovers(), [""; 0]);
+    }
+}
+
+#[test]
 fn a_damaged_state_can_be_deleted() {
     let Some(bundle) = Bundle::ours() else { return };
     let id = bundle.id("damaged");
