@@ -43,7 +43,8 @@ fn bandwidth(config: &HostConfig) -> Option<cpu::Max> {
 /// The limits of block devices, each as the host has it now.
 fn block_devices(config: &HostConfig) -> anyhow::Result<io::Limits> {
     let mut all = io::Limits::default();
-    let kinds: [(&[ThrottleDevice], fn(&mut io::Throttle) -> &mut Option<Ceiling>); 4] = [
+    type Field = fn(&mut io::Throttle) -> &mut Option<Ceiling>;
+    let kinds: [(&[ThrottleDevice], Field); 4] = [
         (&config.blkio_device_read_bps, |throttle| &mut throttle.rbps),
         (&config.blkio_device_write_bps, |throttle| &mut throttle.wbps),
         (&config.blkio_device_read_iops, |throttle| &mut throttle.riops),

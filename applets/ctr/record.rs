@@ -52,6 +52,12 @@ pub struct Record {
     pub platform: String,
     /// Always `overlayfs`.
     pub driver: String,
+    /// Always empty, as there is no SELinux.
+    pub mount_label: String,
+    /// Always empty, as there is no SELinux.
+    pub process_label: String,
+    /// Always empty, as there is no AppArmor.
+    pub app_armor_profile: String,
     /// Where the root file system comes from: unpacked layers, top-most last.
     pub layers: Vec<PathBuf>,
 }

@@ -19,6 +19,7 @@ import disk  # noqa: E402
 import hostile  # noqa: E402
 import images  # noqa: E402
 import launcher  # noqa: E402
+import limits  # noqa: E402
 import live  # noqa: E402
 import power  # noqa: E402
 import redis  # noqa: E402
@@ -34,6 +35,7 @@ GROUPS = {
     "images": images.run,
     "redis": redis.run,
     "live": live.run,
+    "limits": limits.run,
     "boot": boot.run,
     "terminal": terminal.run,
     "power": power.run,
