@@ -1,5 +1,6 @@
 """A virtual machine with Debian's userland on our kernel and cgroup v2: its root is made once, all that it writes lies in RAM."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -32,13 +33,21 @@ def root():
     scripts = [HERE / "root.sh", HERE / "init.sh"]
     key = hashlib.sha256(b"".join(script.read_bytes() for script in scripts)).hexdigest()[:16]
     image = cache() / "debian-vm" / f"root-{key}.erofs"
-    if not image.exists():
-        shutil.rmtree(image.parent, ignore_errors=True)
-        image.parent.mkdir(parents=True)
-        made = subprocess.run([HERE / "root.sh", image], capture_output=True, text=True, check=False)
-        if made.returncode != 0:
-            raise Failed(f"root.sh failed:\n{made.stdout}{made.stderr}")
+    image.parent.mkdir(parents=True, exist_ok=True)
+    with open(image.parent / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not image.exists():
+            make_root(image)
     return image
+
+
+def make_root(image):
+    """Make it in place of those of other versions."""
+    for old in image.parent.glob("root-*"):
+        old.unlink()
+    made = subprocess.run([HERE / "root.sh", image], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise Failed(f"root.sh failed:\n{made.stdout}{made.stderr}")
 
 
 class Debian(Machine):

@@ -10,6 +10,9 @@ mount -t devpts -o nosuid,noexec,mode=620,gid=5,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm
 mount -t mqueue mqueue /dev/mqueue
 ln -sf /proc/self/fd /dev/fd
+ln -sf /proc/self/fd/0 /dev/stdin
+ln -sf /proc/self/fd/1 /dev/stdout
+ln -sf /proc/self/fd/2 /dev/stderr
 for place in /run /tmp; do mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs $place; done
 mount -t tmpfs tmpfs /overlay
 for place in etc var root home; do

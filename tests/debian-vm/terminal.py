@@ -18,7 +18,8 @@ while True:
     except OSError:  # EIO: nobody has the other end any more.
         break
     seen += data
-    if text and seen.rstrip().endswith((b"#", b"$")):
+    # The shell asks for the cursor's position behind its prompt.
+    if text and seen.replace(b"\x1b[6n", b"").rstrip().endswith((b"#", b"$")):
         os.write(terminal, text.encode() + b"\n")
         text = ""
 print(seen.decode(errors="replace"))

@@ -21,7 +21,7 @@ def logged(box):
 FAILING = {"path": "/bin/false", "args": ["false"]}
 
 
-@case("hooks run in their order: prestart, createRuntime, createContainer at create, poststart at start, poststop at delete")
+@case("hooks run in their order: prestart, createRuntime, createContainer at create, poststart at start, poststop at delete", runc="1.1 runs poststart at create")
 def order(box):
     kinds = (*BEFORE, "poststart", "poststop")
     c = box.container("true", hooks={kind: [log(box, f"{kind}-1"), log(box, f"{kind}-2")] for kind in kinds}).created()
@@ -56,7 +56,7 @@ def state_on_stdin(box):
     equal(state["annotations"]["a"], "b")
 
 
-@case("the state that poststart and poststop get")
+@case("the state that poststart and poststop get", runc="1.1 runs poststart at create")
 def state_of_later_hooks(box):
     def hook(name):
         return [{"path": "/bin/sh", "args": ["sh", "-c", f"cat >{box.scratch}/{name}"]}]
@@ -117,7 +117,7 @@ def failing_create_container(box):
     failing_before(box, "createContainer")
 
 
-@case("a failing startContainer hook fails start, and the process does not run", crun="start has gone before the hook runs")
+@case("a failing startContainer hook fails start, and the process does not run", runc="start does not wait for the hook", crun="start does not wait for the hook")
 def failing_start_container(box):
     c = box.container("echo ran", hooks={"startContainer": [FAILING]}).created()
     c.start().refused()
@@ -132,7 +132,7 @@ def failing_start_container_stops(box):
     equal(c.out, "")
 
 
-@case("a failing poststop hook does not keep the container from being deleted")
+@case("a failing poststop hook does not keep the container from being deleted", runc="1.1 runs no hook after it")
 def failing_poststop(box):
     c = box.container("true", hooks={"poststop": [FAILING, log(box, "after")]}).running()
     c.wait("stopped")
@@ -147,7 +147,7 @@ def missing(box):
     c.create().refused()
 
 
-@case("a hook's path must be absolute")
+@case("a hook's path must be absolute", crun="takes it")
 def relative(box):
     box.refuses(hooks={"createRuntime": [{"path": "true", "args": ["true"]}]})
 

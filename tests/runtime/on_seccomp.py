@@ -154,12 +154,12 @@ def notify(box):
     expect("seccomp" in received["descriptors"][0], f"{received['descriptors']}")
 
 
-@case("NOTIFY without listenerPath is refused")
+@case("NOTIFY without listenerPath is refused", crun="takes it")
 def notify_without_listener(box):
     box.refuses(linux=profile(rule("mkdir", action="SCMP_ACT_NOTIFY")))
 
 
-@case("flags: LOG is taken, an unknown one is refused")
+@case("flags: LOG is taken, an unknown one is refused", runc="1.1 knows no flags")
 def flags(box):
     equal(box.output("echo fine", linux=profile(rule("mkdir"), flags=["SECCOMP_FILTER_FLAG_LOG"])), "fine")
     box.refuses(linux=profile(rule("mkdir"), flags=["SECCOMP_FILTER_FLAG_NONSENSE"]))
