@@ -61,7 +61,9 @@ pub(super) fn make(rootfs: &Rootfs, devices: &[LinuxDevice], bind: bool) -> Step
             made => made.doing(|| format!("make the link /dev/{name}"))?,
         }
     }
-    devices.iter().try_for_each(|device| make_one(rootfs, device, bind))
+    // Engines name all of the host's devices for a privileged container. Its ptmx is that of its own devpts all the same.
+    let made = |device: &&LinuxDevice| device.path() != Path::new("/dev/ptmx");
+    devices.iter().filter(made).try_for_each(|device| make_one(rootfs, device, bind))
 }
 
 fn make_one(rootfs: &Rootfs, device: &LinuxDevice, bind: bool) -> Step {

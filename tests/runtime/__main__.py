@@ -26,7 +26,15 @@ for module in sorted(Path(__file__).resolve().parent.glob("on_*.py")):
 
 
 def run(name, label, runtime):
-    """One case on one runtime: its letter, and what to say."""
+    """One case on one runtime: what became of it, what to say, how many seconds it took. What must be said is said at once."""
+    result = outcome, text, _ = judge(name, label, runtime)
+    if text:
+        print(f"{'SKIP' if outcome == 'known' else 'FAIL'} {label}: {name}: {text}", flush=True)
+    return result
+
+
+def judge(name, label, runtime):
+    """Run the case, and compare with what is known."""
     description, function, known = CASES[name]
     reason = known.get(label)
     box = Box(label, runtime)
@@ -62,17 +70,12 @@ def prepare_cgroup():
 
 
 def table(names, results):
-    """Print what became of each case on each runtime, then the reasons."""
+    """Print what became of each case on each runtime, and how many seconds it took."""
     width = max(len(name) for name in names)
     print(f"{'':{width}}  " + "  ".join(f"{label:10}" for label in results))
     for name in names:
         cells = [f"{outcome} {took:.1f}" for outcome, _, took in (cases[name] for cases in results.values())]
         print(f"{name:{width}}  " + "  ".join(f"{cell:10}" for cell in cells))
-    for name in names:
-        for label, cases in results.items():
-            outcome, text, _ = cases[name]
-            if text:
-                print(f"{'SKIP' if outcome == 'known' else 'FAIL'} {label}: {name}: {text}")
 
 
 def main():

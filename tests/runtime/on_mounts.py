@@ -291,6 +291,12 @@ def device(box):
     equal(box.output("stat -c '%F %t,%T %a %u %g' /dev/thing", linux={"devices": devices}), "character special file a,e5 640 3 4")
 
 
+@case("the host's /dev/ptmx among the devices is left out: the container has its own")
+def device_ptmx(box):
+    devices = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2}]
+    expect(box.output("readlink /dev/ptmx", linux={"devices": devices}) in ("pts/ptmx", "/dev/pts/ptmx"), "/dev/ptmx")
+
+
 @case("a block device, and a path outside of /dev")
 def device_block(box):
     devices = [{"path": "/other/disk", "type": "b", "major": 7, "minor": 3, "fileMode": 0o600}]
