@@ -286,20 +286,17 @@ class Box:
     def call(self, *arguments, stdin=None, timeout=TIMEOUT):
         """The runtime with these arguments."""
         what = " ".join(str(argument) for argument in arguments)[:120]
-        try:
-            done = subprocess.run(
-                [*self.command, *arguments],
-                input=stdin,
-                stdin=None if stdin is not None else subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise Failed(f"{what}: hangs") from None
-        return Done(what, done.returncode, done.stdout, done.stderr)
+        # Files, not pipes: a process that is left behind, or frozen, must not keep us waiting for a pipe's end.
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            given.write((stdin or "").encode())
+            given.seek(0)
+            streams = {"stdin": subprocess.DEVNULL if stdin is None else given, "stdout": out, "stderr": err}
+            try:
+                status = subprocess.run([*self.command, *arguments], **streams, timeout=timeout, check=False).returncode
+            except subprocess.TimeoutExpired:
+                raise Failed(f"{what}: hangs") from None
+            out.seek(0), err.seek(0)
+            return Done(what, status, out.read().decode(errors="replace"), err.read().decode(errors="replace"))
 
     def spawn(self, *arguments, **more):
         """A process of the host's that lives until the case's end."""
