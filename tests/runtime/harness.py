@@ -15,7 +15,7 @@ import threading
 import time
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP = Path(os.environ.get("CGROUP", "/sys/fs/cgroup"))
 # A root with a static busybox and its links in /bin: the lower layer of each container's root.
 ROOTFS = os.environ.get("ROOTFS", "/rootfs")
 PATH = "PATH=/bin"
