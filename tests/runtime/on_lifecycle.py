@@ -7,6 +7,8 @@ import time
 
 from harness import alive, case, equal, expect, read, until
 
+CREATED = "deletes a created container, as engines are used to"
+
 
 @case("create does not run the process; start does; then it is stopped; delete ends it all")
 def whole_life(box):
@@ -222,7 +224,7 @@ def delete_running(box):
     equal(c.status(), "running")
 
 
-@case("delete of a created container is an error, as it is not stopped", runc="deletes a created container", crun="deletes a created container")
+@case("delete of a created container is an error, as it is not stopped", runc=CREATED, crun=CREATED, coracle=CREATED)
 def delete_created(box):
     c = box.container().created()
     c.delete().refused()
@@ -359,7 +361,7 @@ def version_too_new(box):
     box.refuses(ociVersion="2.0.0")
 
 
-@case("config.json without process: create succeeds, start is an error", runc="refuses at create", crun="refuses at create")
+@case("config.json without process: create succeeds, start is an error", runc="refuses at create", crun="refuses at create", coracle="refuses at create, as runc and crun do")
 def no_process(box):
     c = box.container(process=None)
     c.create().ok()

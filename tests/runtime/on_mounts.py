@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from harness import case, equal, expect, read
+from harness import ROOTFS, case, equal, expect, read
 
 TMPFS = {"type": "tmpfs", "source": "tmpfs"}
 
@@ -105,12 +105,12 @@ def bind_relative(box):
 
 @case("type none with bind is a bind mount")
 def bind_none(box):
-    equal(box.output("ls /data", mounts=[{"destination": "/data", "type": "none", "source": "/rootfs/etc", "options": ["bind"]}]).split(), ["group", "passwd"])
+    equal(box.output("ls /data", mounts=[{"destination": "/data", "type": "none", "source": f"{ROOTFS}/etc", "options": ["bind"]}]).split(), ["group", "passwd"])
 
 
 @case("a bind mount without a type")
 def bind_without_type(box):
-    equal(box.output("ls /data", mounts=[{"destination": "/data", "source": "/rootfs/etc", "options": ["bind"]}]).split(), ["group", "passwd"])
+    equal(box.output("ls /data", mounts=[{"destination": "/data", "source": f"{ROOTFS}/etc", "options": ["bind"]}]).split(), ["group", "passwd"])
 
 
 @case("a source that does not exist is refused, and not made")
@@ -178,7 +178,7 @@ def recursive_flags(box):
 
 def propagation(box, option):
     """The optional fields of a bind mount with this propagation."""
-    return options_of(box.output("cat /proc/self/mountinfo", mounts=[bind("/rootfs/etc", "/data", option)]), "/data")[2]
+    return options_of(box.output("cat /proc/self/mountinfo", mounts=[bind(f"{ROOTFS}/etc", "/data", option)]), "/data")[2]
 
 
 @case("a mount is private if nothing else is said")
@@ -228,7 +228,7 @@ def propagation_to_host(box):
 
 @case("a destination that goes through a link stays in the root")
 def destination_link(box):
-    c = box.container("ls /inside/x; true", mounts=[bind("/rootfs/etc", "/link/x")])
+    c = box.container("ls /inside/x; true", mounts=[bind(f"{ROOTFS}/etc", "/link/x")])
     target = box.scratch / "outside"
     target.mkdir()
     (c.rootfs / "link").symlink_to(target)
@@ -238,7 +238,7 @@ def destination_link(box):
 
 @case("a destination with .. stays in the root")
 def destination_dots(box):
-    c = box.container("true", mounts=[bind("/rootfs/etc", f"/../../..{box.scratch}/outside")])
+    c = box.container("true", mounts=[bind(f"{ROOTFS}/etc", f"/../../..{box.scratch}/outside")])
     c.run()
     expect(not (box.scratch / "outside").exists(), "something was made outside")
 
