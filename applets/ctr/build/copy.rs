@@ -12,18 +12,23 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, statat,
-    symlinkat, unlinkat, utimensat,
+    fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat,
+    statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::mode::Change;
+use super::pattern::clean;
+use super::session::path_of;
 use super::tree::{Entry, Selection, Tree};
 
 /// `XATTR_SIZE_MAX` of linux/limits.h.
 const XATTR_MAX: usize = 64 << 10;
 /// Pieces in which files are copied; one of zeros becomes a hole.
 const PIECE: usize = 64 << 10;
+
+/// Links that are followed one after another (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
 
 /// An image's root that is copied into.
 pub struct Target<'a> {
@@ -43,6 +48,7 @@ impl Target<'_> {
     /// # Errors
     /// What could not be copied, and why.
     pub fn copy(&self, tree: &Tree, selection: &Selection, destination: &str) -> anyhow::Result<()> {
+        let destination = &self.follow(destination)?;
         let top = selection.entries.iter().find(|entry| entry.to.as_os_str().is_empty());
         let existed = self.is_folder(destination)?;
         let as_folder = existed || destination.ends_with('/') || selection.sources > 1 || top.is_some();
@@ -62,6 +68,22 @@ impl Target<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A destination that is a symbolic link stands for where that leads within the image, even if nothing is there yet.
+    fn follow(&self, destination: &str) -> anyhow::Result<String> {
+        let slash = if destination.len() > 1 && destination.ends_with('/') { "/" } else { "" };
+        let mut path = PathBuf::from(destination.trim_matches('/'));
+        let top = path_of(self.root)?;
+        for _ in 0..LINKS_MAX {
+            let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { break };
+            let Ok(folder) = open_in(self.root, folder, OFlags::PATH | OFlags::DIRECTORY) else { break };
+            let Ok(link) = readlinkat(&folder, name, Vec::new()) else { break };
+            let below = path_of(&folder)?;
+            let below = below.strip_prefix(&top).unwrap_or(Path::new(""));
+            path = clean(&below.join(OsStr::from_bytes(link.as_bytes())).to_string_lossy()).into();
+        }
+        Ok(format!("/{}{slash}", path.display()))
     }
 
     /// Whether a path of the image is a folder.
@@ -406,10 +428,22 @@ mod tests {
         it.copy(&["a"], "/up/fresh/a").unwrap();
         assert_eq!(it.read("fresh/a"), "ctx/a");
         assert!(!it.dir.path().join("fresh").exists());
-        // A link that has the name of the copy gives way.
+        // A link that has the name of the copy is followed too, and no further.
         symlink("../outside", it.dir.path().join("root/escape")).unwrap();
         it.copy(&["a"], "/escape").unwrap();
         assert_eq!(fs::read_to_string(it.dir.path().join("outside")).unwrap(), "outside");
+        assert_eq!(it.read("outside"), "ctx/a");
+        symlink("old/kept", it.dir.path().join("root/file")).unwrap();
+        symlink("/not/there", it.dir.path().join("root/dangling")).unwrap();
+        it.copy(&["a"], "/file").unwrap();
+        it.copy(&["a"], "/dangling/").unwrap();
+        assert_eq!((it.read("old/kept"), it.read("not/there/a")), ("ctx/a".into(), "ctx/a".into()));
+        symlink("circle", it.dir.path().join("root/circle")).unwrap();
+        it.copy(&["a"], "/circle").unwrap();
+        // One that lies in a folder that is copied onto gives way.
+        symlink("/outside", it.dir.path().join("root/old/b")).unwrap();
+        it.copy(&["d"], "/old").unwrap();
+        assert_eq!((it.read("old/b"), it.read("outside")), ("ctx/d/b".into(), "ctx/a".into()));
     }
 
     #[test]
