@@ -29,6 +29,8 @@ mod pods;
 mod restart;
 #[path = "cases/ctr_terminal.rs"]
 mod terminal;
+#[path = "cases/ctr_users.rs"]
+mod users;
 #[path = "cases/ctr_volumes.rs"]
 mod volumes;
 #[path = "cases/ctr_watch.rs"]

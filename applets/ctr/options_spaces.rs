@@ -20,8 +20,8 @@ pub struct SpaceOptions {
     #[arg(long, value_name = "MODE", value_parser = PossibleValuesParser::new(["", "private", "host"]))]
     uts: Option<String>,
 
-    /// User namespace: host
-    #[arg(long, value_name = "MODE", value_parser = PossibleValuesParser::new(["", "host"]))]
+    /// User namespace: host, or auto for users of its own
+    #[arg(long, value_name = "MODE", value_parser = PossibleValuesParser::new(["", "host", "auto"]))]
     userns: Option<String>,
 
     /// Cgroup namespace: private or host

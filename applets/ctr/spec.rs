@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use anyhow::Context;
 use oci_spec::runtime::{
-    Capability, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxNamespaceType, Process, Spec,
+    Capability, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, LinuxIdMapping, LinuxNamespace,
+    LinuxNamespaceType, Mount, Process, Spec,
 };
 
 use super::options_limits::rlimit;
@@ -44,7 +46,49 @@ pub fn build(record: &Record) -> anyhow::Result<Spec> {
         spec.set_annotations(Some(host.annotations.clone().into_iter().collect()));
     }
     spec_mounts::set(&mut spec, record, &security)?;
+    if host.userns_mode == "auto" {
+        set_users(&mut spec, record)?;
+    }
     Ok(spec)
+}
+
+/// Ids that a container with users of its own has.
+const USERS: u32 = 65_536;
+/// The first host id that any of them is, and how many ranges there are from it on: beyond what a host gives to people, below 2^32.
+const FIRST_USER: u32 = 0x2000_0000;
+const RANGES: u32 = 50_000;
+
+/// Give a container users of its own (`--userns auto`), by a range of ids that follows from its id. On the disk its files and its volumes'
+/// have the ids that they have inside.
+fn set_users(spec: &mut Spec, record: &Record) -> anyhow::Result<()> {
+    let digits = record.id.get(..8).unwrap_or(&record.id);
+    let range = u32::from_str_radix(digits, 16).context("the container's id is none")? % RANGES;
+    let mapping = serde_json::json!([{"containerID": 0, "hostID": FIRST_USER + range * USERS, "size": USERS}]);
+    let mapping: Vec<LinuxIdMapping> = serde_json::from_value(mapping)?;
+    if let Some(linux) = spec.linux_mut() {
+        let mut namespaces = linux.namespaces().clone().unwrap_or_default();
+        let mut users = LinuxNamespace::default();
+        users.set_typ(LinuxNamespaceType::User);
+        namespaces.push(users);
+        let mut sysctls = linux.sysctl().clone().unwrap_or_default();
+        // The range must be of groups that there are.
+        if let Some(groups) = sysctls.get_mut("net.ipv4.ping_group_range") {
+            *groups = format!("0 {}", USERS - 1);
+        }
+        linux.set_namespaces(Some(namespaces)).set_sysctl(Some(sysctls));
+        linux.set_uid_mappings(Some(mapping.clone())).set_gid_mappings(Some(mapping));
+    }
+    let is_volume = |mount: &Mount| {
+        let at = mount.destination();
+        record.mounts.iter().any(|known| super::volumes::is_volume(known) && Path::new(&known.destination) == at)
+    };
+    let mut mounts = spec.mounts().clone().unwrap_or_default();
+    for mount in mounts.iter_mut().filter(|mount| is_volume(mount)) {
+        let options = mount.options().iter().flatten().cloned().chain(["idmap".into()]).collect();
+        mount.set_options(Some(options));
+    }
+    spec.set_mounts(Some(mounts));
+    Ok(())
 }
 
 /// Leave out the namespaces that are the host's, and name those that are another container's.

@@ -91,6 +91,8 @@ impl Layers<'_> {
         if volumes.is_empty() {
             return Ok(overlay);
         }
+        // Their files have the ids of the container's users on the disk, as those of layers have.
+        let volumes = &self.mapped_volumes(&folder, users, volumes)?;
         // A copy is attached and used, as the overlay itself must stay unattached.
         let copy = super::rootfs::clone_mount(overlay.as_fd(), false);
         match copy {
@@ -102,6 +104,21 @@ impl Layers<'_> {
                 Ok(overlay)
             }
         }
+    }
+
+    fn mapped_volumes(&self, folder: &OwnedFd, users: BorrowedFd<'_>, volumes: &[CopyUp]) -> Step<Vec<CopyUp>> {
+        let map = |(index, volume): (usize, &CopyUp)| {
+            let name = format!("volume-{index}");
+            let place = self.target.join(&name);
+            mapped(&volume.volume, users)
+                .and_then(|mount| {
+                    mkdirat(folder, &name, Mode::RWXU)?;
+                    Ok(move_mount(&mount, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+                })
+                .doing(|| format!("mount {} with its ids mapped", volume.volume.display()))?;
+            Ok(CopyUp { destination: volume.destination.clone(), volume: place })
+        };
+        volumes.iter().enumerate().map(map).collect()
     }
 
     fn fill_attached(&self, overlay: OwnedFd, folder: &OwnedFd, volumes: &[CopyUp]) -> Step<OwnedFd> {
