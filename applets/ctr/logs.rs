@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::logfile::{self, Entry};
 use super::record::{self, Record};
@@ -23,7 +24,7 @@ pub struct Args {
     follow: bool,
 
     /// Print so many lines from the end, or all
-    #[arg(short = 'n', long, default_value = "all", value_parser = parse_tail)]
+    #[arg(short = 'n', long, default_value = "all", value_parser = parse_tail, allow_hyphen_values = true)]
     tail: Tail,
 
     /// Print times
@@ -53,7 +54,11 @@ struct Tail(usize);
 fn parse_tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail(usize::MAX)),
-        number => number.parse().map(Tail).map_err(|_| "wanted a number or `all`".into()),
+        // As docker has it: less than none is all.
+        number => match number.parse::<i64>() {
+            Ok(number) => Ok(Tail(usize::try_from(number).unwrap_or(usize::MAX))),
+            Err(_) => Err("wanted a number or `all`".into()),
+        },
     }
 }
 
@@ -61,22 +66,43 @@ fn parse_tail(text: &str) -> Result<Tail, String> {
 pub fn logs(args: &Args) -> anyhow::Result<i32> {
     let id = record::resolve(&args.container)?;
     reaper::sweep(&id)?;
-    let path = Record::read(&id)?.log_path;
+    let record = Record::read(&id)?;
+    ensure!(record.host_config.log_config.driver != "none", "configured logging driver does not support reading");
+    let path = record.log_path;
     let mut kept = VecDeque::new();
+    // What was read of the newest file: its inode, and up to where.
+    let mut read = (0, 0);
     for file in logfile::files(&path) {
-        let Some(reader) = open(&file)? else { continue };
-        for line in reader.split(b'\n') {
-            let line = line.with_context(|| format!("cannot read {}", file.display()))?;
+        let Some(mut reader) = open(&file)? else { continue };
+        let inode = reader.get_ref().metadata().map_or(0, |meta| meta.ino());
+        let length = lines(&mut reader, |line| {
             if kept.len() == args.tail.0 {
                 kept.pop_front();
             }
             if args.tail.0 > 0 {
                 kept.push_back(line);
             }
+        });
+        let length = length.with_context(|| format!("cannot read {}", file.display()))?;
+        if file == path {
+            read = (inode, length);
         }
     }
     kept.iter().try_for_each(|line| print(args, line))?;
-    if args.follow { follow(args, &id, &path) } else { Ok(0) }
+    if args.follow { follow(args, &id, &path, read) } else { Ok(0) }
+}
+
+/// Take all whole lines; how many bytes they have. One that is still being written is left.
+fn lines(reader: &mut BufReader<File>, mut take: impl FnMut(Vec<u8>)) -> io::Result<u64> {
+    let mut length = 0;
+    loop {
+        let mut line = Vec::new();
+        if reader.read_until(b'\n', &mut line)? == 0 || line.last() != Some(&b'\n') {
+            return Ok(length);
+        }
+        length += line.len() as u64;
+        take(line);
+    }
 }
 
 fn open(path: &Path) -> anyhow::Result<Option<BufReader<File>>> {
@@ -87,9 +113,8 @@ fn open(path: &Path) -> anyhow::Result<Option<BufReader<File>>> {
     }
 }
 
-fn follow(args: &Args, id: &str, path: &Path) -> anyhow::Result<i32> {
-    use std::io::Seek;
-    use std::os::unix::fs::MetadataExt;
+/// Go on after what was read.
+fn follow(args: &Args, id: &str, path: &Path, read: (u64, u64)) -> anyhow::Result<i32> {
     let mut current: Option<(u64, BufReader<File>)> = None;
     let mut first = true;
     let mut line = Vec::new();
@@ -102,9 +127,10 @@ fn follow(args: &Args, id: &str, path: &Path) -> anyhow::Result<i32> {
                 drain(args, reader, &mut line)?;
             }
             current = open(path)?.zip(inode).map(|(reader, inode)| (inode, reader));
-            // What was there at first has been printed.
-            if let (true, Some((_, reader))) = (first, &mut current) {
-                reader.seek(io::SeekFrom::End(0))?;
+            if let (true, Some((inode, reader))) = (first, &mut current)
+                && *inode == read.0
+            {
+                reader.seek(io::SeekFrom::Start(read.1))?;
             }
         }
         first = false;

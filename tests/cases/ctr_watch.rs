@@ -28,9 +28,30 @@ fn logs_are_cut_by_time_and_by_number() {
     assert_eq!(ok(&engine, &["logs", "--since", &times[1], "--until", &times[1], &name]), "two\n");
     assert_eq!(ok(&engine, &["logs", "-n", "1", "--details", &name]), " three\n");
     assert_eq!(ok(&engine, &["logs", "--tail", "0", &name]), "");
+    assert_eq!(ok(&engine, &["logs", "--tail", "-1", &name]), "one\ntwo\nthree\n");
     assert_eq!(ok(&engine, &["container", "logs", "-f", "--until", &times[0], &name]), "one\n");
     assert!(fails(&engine, &["logs", "missing"]).contains("No such container: missing"));
     ok(&engine, &["rm", &name]);
+}
+
+#[test]
+fn followed_logs_miss_nothing() {
+    let Some(engine) = Engine::new() else { return };
+    let name = engine.start("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; sleep 0.5");
+    for _ in 0..3 {
+        let wanted: String = (1..=3000).map(|number| format!("{number}\n")).collect();
+        assert!(ok(&engine, &["logs", "-f", &name]) == wanted);
+        ok(&engine, &["restart", "-t", "0", &name]);
+        ok(&engine, &["stop", "-t", "0", &name]);
+        let count = ok(&engine, &["logs", "-f", &name]).lines().count();
+        assert!(count >= 3000, "{count}");
+        ok(&engine, &["rm", &name]);
+        let args = ["run", "-d", "--name", &name, "--network", "none", "busybox", "sh", "-c"];
+        ok(&engine, &[&args[..], &["i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo $i; done; sleep 0.5"]].concat());
+    }
+    ok(&engine, &["rm", "-f", &name]);
+    ok(&engine, &["run", "--name", "silent", "--log-driver", "none", "--network", "none", "busybox", "echo", "x"]);
+    assert!(fails(&engine, &["logs", "silent"]).contains("configured logging driver does not support reading"));
 }
 
 #[test]
