@@ -28,7 +28,8 @@ pub fn start_time(pid: i32) -> Option<u64> {
 pub fn open(pid: i32, started: u64) -> io::Result<Option<OwnedFd>> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
     let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        // EINVAL: it was reaped while the kernel looked, or the number is now a thread's.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
         opened => opened?,
     };
     // Read after the descriptor was made: what it says is about the process of the descriptor, or that is dead.
@@ -66,5 +67,11 @@ mod tests {
         assert!(open(own, started).unwrap().is_some());
         assert!(open(own, started + 1).unwrap().is_none());
         assert!(open(0, 0).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_number_that_a_thread_has_is_of_no_process() {
+        let thread = std::thread::spawn(|| open(rustix::thread::gettid().as_raw_nonzero().get(), 0).unwrap().is_none());
+        assert!(thread.join().unwrap());
     }
 }
