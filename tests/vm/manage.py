@@ -16,7 +16,7 @@ def cases(vm, report):
         template = "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}"
         expect_equal("what is on record", vm.sh(f"ctr inspect -f '{template}' managed").output, "100663296 250000000 0\n")
     with report.case("update-is-all-or-nothing"):
-        # The kernel refuses a CPU that is not there after the memory would have been set.
+        # The kernel refuses a CPU that is not there: then the memory stays as it was, too.
         change = "ctr update --memory 80m --cpuset-cpus 4000 managed; echo update=$?"
         result = vm.sh(f"{change}; {GROUP}; echo memory=$(cat memory.max)")
         result.expect(r"^update=1$", r"^memory=100663296$")
