@@ -62,13 +62,46 @@ pub enum Error {
         /// Its pool.
         subnet: String,
     },
-    /// A port of the host is taken.
-    #[error("port {port} of the host is in use by {user}; stop that or publish another port")]
+    /// The address that was asked for is someone else's. Docker's words.
+    #[error("Address already in use")]
+    AddressInUse,
+    /// The address that was asked for is not the network's. Docker's words.
+    #[error("no configured subnet or ip-range contain the IP address {0}")]
+    ForeignAddress(std::net::IpAddr),
+    /// Text that is no block of addresses. Docker's words.
+    #[error("invalid CIDR address: {0}")]
+    BadBlock(String),
+    /// Another container has published a port of the host. Docker's words.
+    #[error("Bind for {address} failed: port is already allocated")]
+    PortAllocated {
+        /// "0.0.0.0:80".
+        address: String,
+        /// The container.
+        holder: String,
+    },
+    /// A process of the host listens on a port. Docker's words.
+    #[error("failed to bind host port {port}: address already in use")]
     PortInUse {
         /// "0.0.0.0:80/tcp".
         port: String,
-        /// "container abc", "another process".
-        user: String,
+    },
+    /// A port cannot be published on this address.
+    #[error("cannot publish a port on {address}: {reason}")]
+    BadHostAddress {
+        /// The address of the host.
+        address: std::net::IpAddr,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The interface that containers of a macvlan or ipvlan network are to be put on.
+    #[error(
+        "network {network}: parent interface {parent} is not there; make it, or make the network anew with -o parent="
+    )]
+    NoParent {
+        /// The network.
+        network: String,
+        /// The interface.
+        parent: String,
     },
     /// A port specification that does not follow `[ADDRESS:][HOST_PORT:]PORT[/PROTOCOL]`.
     #[error("cannot publish {spec:?}: {reason} (expected [ADDRESS:][HOST_PORT[-LAST]:]PORT[-LAST][/tcp|/udp])")]
@@ -77,6 +110,37 @@ pub enum Error {
         spec: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// Every default subnet is used by something. Docker's words.
+    #[error(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network; \
+         choose one with --subnet"
+    )]
+    NoPool,
+    /// Another network has some of these addresses. Docker's words.
+    #[error("invalid pool request: Pool overlaps with other one on this address space ({subnet} with network {other})")]
+    PoolOverlap {
+        /// The new network's subnet.
+        subnet: String,
+        /// The other network.
+        other: String,
+    },
+    /// No network has this name or identifier. Docker's words.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
+    /// More than one network's identifier begins so. Docker's words.
+    #[error("network {0} is ambiguous (2 matches found based on ID prefix)")]
+    AmbiguousNetwork(String),
+    /// Docker's words.
+    #[error("network with name {0} already exists")]
+    NetworkExists(String),
+    /// A container is on the network.
+    #[error("network {network} has active endpoints (container {container})")]
+    NetworkInUse {
+        /// The network.
+        network: String,
+        /// One of its containers.
+        container: String,
     },
     /// A network definition that cannot work.
     #[error("network {network}: {reason}")]

@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::attachment::Attachment;
+use crate::network::Driver;
 use crate::{Error, Network, Result};
 
 const DEFINITION: &str = "network.json";
@@ -85,10 +86,8 @@ impl Registry {
             }
             let reason = if other.name == network.name {
                 "is in use with another definition; stop its containers first".to_owned()
-            } else if other.overlaps(network) {
-                format!("subnet {} overlaps network {} ({})", network.cidr(), other.name, other.cidr())
-            } else if other.bridge == network.bridge {
-                format!("bridge {} belongs to network {}", network.bridge, other.name)
+            } else if let Some(reason) = conflict(network, &other) {
+                reason
             } else {
                 continue;
             };
@@ -119,6 +118,18 @@ impl Registry {
         Ok(names.iter().filter_map(|name| parse_lease(name)).collect())
     }
 
+    /// All attachments of a container, to whatever network in use, with that network.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn attachments_of(&self, container: &str) -> Result<Vec<(Network, Attachment)>> {
+        let mut all = Vec::new();
+        for network in self.networks()? {
+            all.extend(self.attachment(&network, container)?.map(|attachment| (network, attachment)));
+        }
+        Ok(all)
+    }
+
     /// The attachment of a container to a network.
     ///
     /// # Errors
@@ -142,16 +153,55 @@ impl Registry {
         Ok(attachments)
     }
 
-    /// Choose a free address: the next after the one given out last, so that an address rests before it is used again.
+    /// Choose a free address: the wanted one, or the next after the one given out last, so that an address rests before
+    /// it is used again.
     ///
     /// # Errors
-    /// [`Error::PoolExhausted`].
-    pub fn choose(&mut self, network: &Network) -> Result<Ipv4Addr> {
+    /// [`Error::PoolExhausted`], [`Error::AddressInUse`], [`Error::ForeignAddress`].
+    pub fn choose(&mut self, network: &Network, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
         let taken: HashSet<u32> = self.leases(network)?.iter().map(|(_, ip)| u32::from(*ip)).collect();
+        if let Some(ip) = wanted {
+            let number = u32::from(ip);
+            if !network.hosts().contains(&number) {
+                return Err(Error::ForeignAddress(ip.into()));
+            }
+            if taken.contains(&number) || ip == network.gateway {
+                return Err(Error::AddressInUse);
+            }
+            return Ok(ip);
+        }
         let chosen = next_free(network, &taken, self.last_given())
             .ok_or_else(|| Error::PoolExhausted { network: network.name.clone(), subnet: network.cidr() })?;
         self.remember_given(chosen);
         Ok(Ipv4Addr::from(chosen))
+    }
+
+    /// Choose a free IPv6 address, if the network has any: the wanted one, or the one as far from the subnet's start as
+    /// `ip` is from its own, or the next free one after it.
+    ///
+    /// # Errors
+    /// As of [`Registry::choose`].
+    pub fn choose6(&self, network: &Network, ip: Ipv4Addr, wanted: Option<Ipv6Addr>) -> Result<Option<Ipv6Addr>> {
+        let Some(six) = network.ipv6 else {
+            return wanted.map_or(Ok(None), |wanted| Err(Error::ForeignAddress(wanted.into())));
+        };
+        let mut taken: HashSet<Ipv6Addr> = self.attachments(network)?.iter().filter_map(|held| held.ipv6).collect();
+        taken.extend([six.gateway, six.subnet.nth(0)]);
+        if let Some(wanted) = wanted {
+            if !six.subnet.contains(wanted) {
+                return Err(Error::ForeignAddress(wanted.into()));
+            }
+            return if taken.contains(&wanted) { Err(Error::AddressInUse) } else { Ok(Some(wanted)) };
+        }
+        let pool = six.range.unwrap_or(six.subnet);
+        let offset = u32::from(ip) - u32::from(network.subnet);
+        // The wrapped `nth` of a small pool leaves it: then from its start. One more candidate than are taken will do.
+        let start = if pool.contains(pool.nth(offset)) { offset } else { 0 };
+        let tries = u32::try_from(taken.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let mut candidates = (start..=start.saturating_add(tries)).chain(0..=tries).map(|offset| pool.nth(offset));
+        let free = candidates.find(|candidate| pool.contains(*candidate) && !taken.contains(candidate));
+        free.map(Some)
+            .ok_or_else(|| Error::PoolExhausted { network: network.name.clone(), subnet: six.subnet.to_string() })
     }
 
     /// Write down an attachment; from now on its address is taken.
@@ -197,11 +247,21 @@ impl Registry {
 
 /// The first free address after `last`, round the pool.
 fn next_free(network: &Network, taken: &HashSet<u32>, last: u32) -> Option<u32> {
-    let hosts = network.hosts();
-    let start = if hosts.contains(&last) { last + 1 } else { hosts.start };
-    (start..hosts.end)
-        .chain(hosts.start..start)
+    let pool = network.pool();
+    let start = if pool.contains(&last) { last + 1 } else { pool.start };
+    (start..pool.end)
+        .chain(pool.start..start)
         .find(|address| *address != u32::from(network.gateway) && !taken.contains(address))
+}
+
+/// Why two networks cannot be in use at once.
+pub(crate) fn conflict(network: &Network, other: &Network) -> Option<String> {
+    if let Some(subnet) = network.overlap(other) {
+        return Some(format!("subnet {subnet} overlaps network {} ({})", other.name, other.cidr()));
+    }
+    let both_bridges = network.driver == Driver::Bridge && other.driver == Driver::Bridge;
+    (both_bridges && other.bridge == network.bridge)
+        .then(|| format!("bridge {} belongs to network {}", network.bridge, other.name))
 }
 
 fn parse_lease(name: &str) -> Option<(String, Ipv4Addr)> {
@@ -247,13 +307,16 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cidr::Cidr4;
+    use crate::network::Subnet6;
+    use proptest::prelude::*;
 
     fn small() -> Network {
         Network::new("small", "br1", Ipv4Addr::new(10, 1, 0, 0), 29).unwrap()
     }
 
     fn attachment(network: &Network, container: &str, ip: Ipv4Addr) -> Attachment {
-        Attachment::plan(network, container, ip, Vec::new())
+        Attachment { ip, container: container.into(), network: network.name.clone(), ..Attachment::default() }
     }
 
     #[test]
@@ -263,15 +326,15 @@ mod tests {
         let mut registry = Registry::lock_in(dir.path().join("networks")).unwrap();
         registry.activate(&network).unwrap();
         for last in 2..=6 {
-            let ip = registry.choose(&network).unwrap();
+            let ip = registry.choose(&network, None).unwrap();
             assert_eq!(ip, Ipv4Addr::new(10, 1, 0, last));
             registry.record(&network, &attachment(&network, &format!("c{last}"), ip)).unwrap();
         }
-        assert!(matches!(registry.choose(&network), Err(Error::PoolExhausted { .. })));
+        assert!(matches!(registry.choose(&network, None), Err(Error::PoolExhausted { .. })));
         let freed = registry.attachment(&network, "c4").unwrap().unwrap();
         registry.forget(&network, &freed).unwrap();
         registry.forget(&network, &freed).unwrap();
-        assert_eq!(registry.choose(&network).unwrap(), freed.ip);
+        assert_eq!(registry.choose(&network, None).unwrap(), freed.ip);
         assert_eq!(registry.leases(&network).unwrap().len(), 4);
     }
 
@@ -290,10 +353,66 @@ mod tests {
     }
 
     #[test]
+    fn wanted_addresses_are_given_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let network = Network { ipv6: Some(Subnet6::new("fd00::/64".parse().unwrap())), ..small() };
+        let mut registry = Registry::lock_in(dir.path().join("networks")).unwrap();
+        registry.activate(&network).unwrap();
+        let ip = Ipv4Addr::new(10, 1, 0, 5);
+        assert_eq!(registry.choose(&network, Some(ip)).unwrap(), ip);
+        let six = registry.choose6(&network, ip, None).unwrap();
+        assert_eq!(six, Some("fd00::5".parse().unwrap()));
+        registry.record(&network, &Attachment { ipv6: six, ..attachment(&network, "c", ip) }).unwrap();
+        assert!(matches!(registry.choose(&network, Some(ip)), Err(Error::AddressInUse)));
+        assert!(matches!(registry.choose(&network, Some(network.gateway)), Err(Error::AddressInUse)));
+        assert!(matches!(registry.choose(&network, Some(Ipv4Addr::new(10, 2, 0, 5))), Err(Error::ForeignAddress(_))));
+        assert!(matches!(registry.choose6(&network, ip, six), Err(Error::AddressInUse)));
+        assert_eq!(registry.choose6(&network, ip, None).unwrap(), Some("fd00::6".parse().unwrap()));
+        assert_eq!(registry.attachments_of("c").unwrap().len(), 1);
+    }
+
+    proptest! {
+        /// Whatever comes and goes: no address twice, none out of the pool, and what is freed can be given out again.
+        #[test]
+        fn the_pool_is_kept(prefix in 27_u8..=30, range in 0_u8..4, steps in proptest::collection::vec(0_usize..40, 1..60)) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut network = Network::new("n", "br1", Ipv4Addr::new(10, 1, 0, 0), prefix).unwrap();
+            network.range = (range > 0).then(|| Cidr4::of(network.subnet, (prefix + range).min(30)));
+            network.ipv6 = Some(Subnet6::new("fd00::/124".parse().unwrap()));
+            let mut registry = Registry::lock_in(dir.path().join("networks")).unwrap();
+            registry.activate(&network).unwrap();
+            let room = network.pool().filter(|ip| *ip != u32::from(network.gateway)).count();
+            for (turn, step) in steps.into_iter().enumerate() {
+                let held = registry.attachments(&network).unwrap();
+                if let Some(freed) = held.get(step) {
+                    registry.forget(&network, freed).unwrap();
+                    prop_assert!(registry.choose(&network, Some(freed.ip)).is_ok());
+                    continue;
+                }
+                let Ok(ip) = registry.choose(&network, None) else {
+                    prop_assert_eq!(held.len(), room);
+                    continue;
+                };
+                prop_assert!(network.pool().contains(&u32::from(ip)) && ip != network.gateway);
+                prop_assert!(held.iter().all(|other| other.ip != ip));
+                let ipv6 = match registry.choose6(&network, ip, None) {
+                    Ok(ipv6) => ipv6,
+                    // 16 less the gateway and the subnet's own.
+                    Err(_) => { prop_assert!(held.len() >= 14); continue }
+                };
+                let six = network.ipv6.unwrap();
+                prop_assert!(ipv6.is_some_and(|ip| six.subnet.contains(ip) && ip != six.gateway));
+                prop_assert!(held.iter().all(|other| other.ipv6 != ipv6));
+                registry.record(&network, &Attachment { ipv6, ..attachment(&network, &format!("c{turn}"), ip) }).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn a_torn_hint_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("lock"), b"\xff10.1.").unwrap();
         let mut registry = Registry::lock_in(dir.path().into()).unwrap();
-        assert_eq!(registry.choose(&small()).unwrap(), Ipv4Addr::new(10, 1, 0, 2));
+        assert_eq!(registry.choose(&small(), None).unwrap(), Ipv4Addr::new(10, 1, 0, 2));
     }
 }

@@ -25,6 +25,15 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
     File::open(path).map(OwnedFd::from).map_err(|source| Error::file("open network namespace", path, source))
 }
 
+/// The inode number of a namespace: no two that exist at once share it.
+///
+/// # Errors
+/// What the kernel said.
+pub fn number(namespace: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstat(namespace).map_err(|errno| Error::kernel("look at the network namespace", errno))?;
+    Ok(stat.st_ino)
+}
+
 /// Run `work` with the calling thread in another namespace. Meant for opening sockets, which stay there for ever.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! nf_tables messages and expressions: as much of `include/uapi/linux/netfilter/nf_tables.h` as [`crate::nat`] needs.
 
-use crate::netlink::{Attributes, Message, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Socket};
+use crate::netlink::{Message, NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, Socket};
 use crate::{Error, Result};
 
 const SUBSYSTEM: u16 = 10;
@@ -15,7 +15,6 @@ const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
-const GETSETELEM: u16 = 13;
 const DELSETELEM: u16 = 14;
 
 /// Names' attribute in tables; the table's in everything else.
@@ -33,8 +32,14 @@ pub(crate) const REG32_01: u32 = 9;
 /// Third 4-byte register.
 pub(crate) const REG32_02: u32 = 10;
 
+/// Fifth 4-byte register: behind an IPv6 address in the first.
+pub(crate) const REG32_04: u32 = 12;
+/// Sixth 4-byte register.
+pub(crate) const REG32_05: u32 = 13;
+
 /// `nft`'s numbers of data types, kept by the kernel for it to list a set with (`datatypes` in nft's datatype.h).
 pub(crate) const TYPE_IPV4: u32 = 7;
+pub(crate) const TYPE_IPV6: u32 = 8;
 pub(crate) const TYPE_PROTOCOL: u32 = 12;
 pub(crate) const TYPE_SERVICE: u32 = 13;
 
@@ -162,30 +167,6 @@ pub(crate) fn table_exists(table: &str) -> Result<bool> {
     }
 }
 
-/// The value of a key in a map.
-pub(crate) fn element(table: &str, map: &str, key: &[u8]) -> Result<Option<Vec<u8>>> {
-    let message = generic(GETSETELEM, 0).string(TABLE, table).string(2, map);
-    let message = message.nested(3, |list| list.nested(LIST_ELEM, |element| element.nested(1, data(key))));
-    let mut found = None;
-    let result = Socket::netfilter()?.query(message, "look for a published port", |answer| {
-        // Elements, the first of them, its data, their value.
-        let path = [3, LIST_ELEM, 2, DATA_VALUE];
-        let mut attributes = answer.attributes(4);
-        for (step, wanted) in path.iter().enumerate() {
-            let Some((_, value)) = attributes.find(|(kind, _)| kind == wanted) else { return };
-            attributes = Attributes(value);
-            if step + 1 == path.len() {
-                found = Some(value.to_vec());
-            }
-        }
-    });
-    match result {
-        Err(error) if error.is(rustix::io::Errno::NOENT) => Ok(None),
-        Err(error) => Err(error),
-        Ok(()) => Ok(found),
-    }
-}
-
 fn data(value: &[u8]) -> impl FnOnce(Message) -> Message + '_ {
     move |message| message.attribute(DATA_VALUE, value)
 }
@@ -235,10 +216,11 @@ pub(crate) fn compare(equal: bool, value: Vec<u8>) -> Expression {
 }
 
 /// Register 1 `and` mask.
-pub(crate) fn mask(mask: [u8; 4]) -> Expression {
+pub(crate) fn mask(mask: Vec<u8>) -> Expression {
     Expression::new("bitwise", move |m| {
-        let m = m.be32(1, REG_1).be32(2, REG_1).be32(3, 4).nested(4, |d| d.attribute(DATA_VALUE, &mask));
-        m.nested(5, |d| d.attribute(DATA_VALUE, &[0; 4]))
+        let length = u32::try_from(mask.len()).unwrap_or(0);
+        let m = m.be32(1, REG_1).be32(2, REG_1).be32(3, length).nested(4, |d| d.attribute(DATA_VALUE, &mask));
+        m.nested(5, |d| d.attribute(DATA_VALUE, &vec![0; mask.len()]))
     })
 }
 
@@ -259,11 +241,11 @@ pub(crate) fn connection(key: u32) -> Expression {
     Expression::new("ct", move |m| m.be32(2, key).be32(1, REG_1))
 }
 
-/// Redirect to the IPv4 address in one register, the port in another.
-pub(crate) fn dnat(address: u32, port: u32) -> Expression {
+/// Redirect to the address, IPv4 or IPv6, in one register, the port in another.
+pub(crate) fn dnat(ipv6: bool, address: u32, port: u32) -> Expression {
     const DNAT: u32 = 1;
-    const NFPROTO_IPV4: u32 = 2;
-    Expression::new("nat", move |m| m.be32(1, DNAT).be32(2, NFPROTO_IPV4).be32(3, address).be32(5, port))
+    let family = if ipv6 { 10 } else { 2 };
+    Expression::new("nat", move |m| m.be32(1, DNAT).be32(2, family).be32(3, address).be32(5, port))
 }
 
 /// Let the packet seem to come from the address of the interface that it leaves by.
