@@ -21,6 +21,8 @@ mod images;
 mod lifecycle;
 #[path = "cases/ctr_lists.rs"]
 mod lists;
+#[path = "cases/ctr_network.rs"]
+mod network;
 #[path = "cases/ctr_options.rs"]
 mod options;
 #[path = "cases/ctr_pods.rs"]

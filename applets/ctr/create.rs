@@ -8,10 +8,10 @@ use coracle_netns::PortMapping;
 
 use super::create_mounts::{make_sources, mounts};
 use super::lock::Lock;
-use super::options::{NetworkMode, Options, PullPolicy};
+use super::options::{Options, PullPolicy};
 use super::options_env::{all_labels, environment};
 use super::options_mounts::parse_destination;
-use super::record::{Config, Healthcheck, HostConfig, Record, State, claim_name};
+use super::record::{Config, Healthcheck, HostConfig, NetworkSettings, Record, State, claim_name};
 use super::{events, files, limits, names, network, paths, pod, pull, signals, time, volumes};
 
 /// Attempts at finding a free generated name.
@@ -251,7 +251,17 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
             );
         }
     }
-    ensure!(ports.is_empty() || options.network == NetworkMode::Bridge, "-p needs --network bridge");
+    let plan = options.networks.plan()?;
+    if plan.shared_with.is_some() {
+        ensure!(options.hostname.is_none(), "conflicting options: hostname and the network mode");
+        ensure!(ports.is_empty(), "conflicting options: port publishing and the container type network mode");
+    }
+    if plan.mode == "host" && !ports.is_empty() {
+        eprintln!("WARNING: Published ports are discarded when using host network mode");
+    }
+    let file = |name: &str, shared: fn(&Record) -> &PathBuf| {
+        plan.shared_with.as_ref().map_or_else(|| live.join(name), |other| shared(other).clone())
+    };
     host_config.port_bindings = network::port_map(&ports);
     Ok(Record {
         id: id.into(),
@@ -260,9 +270,10 @@ fn record(options: &Options, source: &Source, id: &str) -> anyhow::Result<Record
         args: args.to_vec(),
         image: source.id.clone(),
         log_path: if host_config.log_config.driver == "none" { PathBuf::new() } else { dir.join("log") },
-        hosts_path: live.join("hosts"),
+        hosts_path: file("hosts", |other| &other.hosts_path),
         hostname_path: live.join("hostname"),
-        resolv_conf_path: live.join("resolv.conf"),
+        resolv_conf_path: file("resolv.conf", |other| &other.resolv_conf_path),
+        network_settings: NetworkSettings { networks: plan.endpoints, ..NetworkSettings::default() },
         mounts: mounts(options, source, &host_config)?,
         host_config,
         config,
@@ -291,9 +302,11 @@ fn config(options: &Options, source: &Source, host: &HostConfig, id: &str) -> an
     };
     let own_name = host.uts_mode != "host";
     ensure!(own_name || options.hostname.is_none(), "conflicting options: hostname and the UTS mode");
-    let hostname = options.hostname.clone().unwrap_or_else(|| match options.network {
-        NetworkMode::Bridge | NetworkMode::None if own_name => names::short(id).to_owned(),
-        _ => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    let plan = options.networks.plan()?;
+    let hostname = options.hostname.clone().unwrap_or_else(|| match &plan.shared_with {
+        Some(other) => other.config.hostname.clone(),
+        None if plan.mode != "host" && own_name => names::short(id).to_owned(),
+        None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     });
     let published = options.publish.iter().flat_map(|ports| &ports.0);
     let published = published.map(|port| format!("{}/{}", port.container_port, port.protocol));
@@ -340,7 +353,7 @@ pub fn host_config(options: &Options) -> anyhow::Result<HostConfig> {
             .collect(),
         container_id_file: options.cidfile.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         log_config: options.log.config()?,
-        network_mode: options.network.word().into(),
+        network_mode: options.networks.plan()?.mode,
         restart_policy: options.restart.clone(),
         auto_remove: options.remove,
         volumes_from: options.volumes_from.clone(),

@@ -37,6 +37,11 @@ mod logs;
 mod monitor;
 mod names;
 mod network;
+mod network_command;
+mod network_connect;
+mod network_create;
+mod network_options;
+mod network_view;
 mod options;
 mod options_env;
 mod options_health;
@@ -61,6 +66,7 @@ mod record;
 mod record_config;
 mod record_health;
 mod record_host;
+mod record_network;
 mod relay;
 mod restart;
 mod rmi;
@@ -158,6 +164,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("login", "Log in to a registry", |args| call(args, login::login)),
     subcommand("logout", "Log out from a registry", |args| call(args, login::logout)),
     subcommand("logs", "Print a container's output", |args| call(args, logs::logs)),
+    subcommand("network", "Manage networks", |args| call(args, network_command::network)),
     subcommand("pause", "Stop all processes of containers where they are", |args| call(args, pause::pause)),
     subcommand("pod", "Manage pods: containers that share namespaces", |args| call(args, pod::pod)),
     subcommand("port", "Print where a container's ports are published", |args| call(args, port::port)),

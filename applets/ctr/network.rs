@@ -1,94 +1,239 @@
-//! A container's place on the network, and the files that say so inside of it.
+//! A container's place on its networks, and the files that say so inside of it.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::Context;
-use coracle_netns::{Attachment, Network, PortMapping, link, namespace};
+use coracle_netns::store::Store;
+use coracle_netns::{Attachment, Network, PortMapping, Request, link, namespace};
 
-use super::options_network;
 use super::record::{Endpoint, HostPort, NetworkSettings, PortMap, Record};
+use super::{names, options_network, paths};
 
 /// What a container gets when the host's own servers are out of its reach.
 const PUBLIC_SERVERS: &str = "nameserver 1.1.1.1\nnameserver 8.8.8.8\n";
 
-/// Put a created container on its network.
+/// The networks on disk.
+pub fn store() -> Store {
+    Store::at(paths::state_dir().join("networks"))
+}
+
+/// Whether a container of this mode has interfaces that it was given.
+pub fn is_managed(mode: &str) -> bool {
+    !matches!(mode, "host" | "none") && !mode.starts_with("container:")
+}
+
+/// Put a created container on its networks.
 pub fn attach(record: &Record, pid: i32) -> anyhow::Result<NetworkSettings> {
-    match record.host_config.network_mode.as_str() {
-        "bridge" => {
-            let space = namespace::of_process(pid)?;
-            let ports = mappings(&record.host_config.port_bindings)?;
-            let attachment = coracle_netns::attach(
-                &Network::default_bridge(),
-                &record.id,
-                std::os::fd::AsFd::as_fd(&space),
-                &ports,
-            )?;
-            Ok(settings(&attachment))
+    let mode = record.host_config.network_mode.as_str();
+    if mode == "host" || mode.starts_with("container:") {
+        return Ok(NetworkSettings::default());
+    }
+    let space = namespace::of_process(pid)?;
+    if mode == "none" {
+        link::loopback_up(&mut namespace::route_socket(space.as_fd())?)?;
+        return Ok(NetworkSettings::default());
+    }
+    let ports = mappings(&record.host_config.port_bindings)?;
+    let mut settings = NetworkSettings { sandbox_key: format!("/proc/{pid}/ns/net"), ..NetworkSettings::default() };
+    let mut place = Place { record, space: space.as_fd(), pid, ports: &ports };
+    let mut joined = Vec::new();
+    for (network, endpoint) in places(record)? {
+        let attachment = match place.attach(&network, &endpoint) {
+            Ok(attachment) => attachment,
+            Err(error) => {
+                coracle_netns::attachment::detach_all(&record.id)?;
+                return Err(error);
+            }
+        };
+        if !attachment.ports.is_empty() {
+            place.ports = &[];
         }
-        "none" => {
-            let space = namespace::of_process(pid)?;
-            let mut socket = namespace::route_socket(std::os::fd::AsFd::as_fd(&space))?;
-            link::loopback_up(&mut socket)?;
-            Ok(NetworkSettings::default())
-        }
-        _ => Ok(NetworkSettings::default()),
+        add(&mut settings, &network, &endpoint, &attachment);
+        joined.push(network);
+    }
+    names_changed(&joined.iter().collect::<Vec<_>>())?;
+    for port in record.config.exposed_ports.keys() {
+        settings.ports.entry(port.clone()).or_default();
+    }
+    Ok(settings)
+}
+
+/// The networks of a container: the one with the highest priority first, as it has the default route, then its mode's.
+fn places(record: &Record) -> anyhow::Result<Vec<(Network, Endpoint)>> {
+    let mode = &record.host_config.network_mode;
+    let mut wanted = record.network_settings.networks.clone();
+    wanted.entry(mode.clone()).or_default();
+    let mut wanted: Vec<_> = wanted.into_iter().collect();
+    wanted.sort_by_key(|(name, endpoint)| (-endpoint.gw_priority, name != mode));
+    let find = |(name, endpoint): (String, Endpoint)| {
+        let network = store().get(&name)?.with_context(|| format!("network {name} not found"))?;
+        Ok((network, endpoint.request()))
+    };
+    wanted.into_iter().map(find).collect()
+}
+
+/// A container that is to be put on a network.
+pub struct Place<'a> {
+    /// The container.
+    pub record: &'a Record,
+    /// Its network namespace.
+    pub space: BorrowedFd<'a>,
+    /// A process in there.
+    pub pid: i32,
+    /// What to publish.
+    pub ports: &'a [PortMapping],
+}
+
+impl Place<'_> {
+    /// Put it there.
+    pub fn attach(&self, network: &Network, endpoint: &Endpoint) -> anyhow::Result<Attachment> {
+        let ipam = endpoint.ipam_config.clone().unwrap_or_default();
+        let wanted = |text: &str| if text.is_empty() { None } else { text.parse::<IpAddr>().ok() };
+        let id = names::new_id()?;
+        let request = Request {
+            pid: self.pid,
+            ip: wanted(&ipam.ipv4_address).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None }),
+            ipv6: wanted(&ipam.ipv6_address).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
+            mac: endpoint.wanted_mac_address.parse().ok(),
+            names: dns_names(self.record, network, endpoint),
+            servers: Vec::new(),
+            endpoint: id.clone(),
+            ..Request::new(&self.record.id, self.space, self.ports)
+        };
+        coracle_netns::attach(network, &request).map_err(|error| match error {
+            coracle_netns::Error::PortAllocated { .. } | coracle_netns::Error::PortInUse { .. } => {
+                let name = self.record.short_name().to_owned();
+                anyhow::anyhow!("driver failed programming external connectivity on endpoint {name} ({id}): {error}")
+            }
+            error => error.into(),
+        })
     }
 }
 
-/// Take a container off its network; repeatable.
+/// What others on a network may call a container: its name, its aliases, its short id and its host name.
+pub fn dns_names(record: &Record, network: &Network, endpoint: &Endpoint) -> Vec<String> {
+    if !network.names {
+        return Vec::new();
+    }
+    let mut all = vec![record.short_name().to_owned()];
+    all.extend(endpoint.aliases.iter().flatten().cloned());
+    all.push(names::short(&record.id).to_owned());
+    all.push(record.config.hostname.clone());
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|name| !name.is_empty() && seen.insert(name.clone()));
+    all
+}
+
+/// Put on record what a container was given.
+pub fn add(settings: &mut NetworkSettings, network: &Network, wanted: &Endpoint, attachment: &Attachment) {
+    let gateway = Some(attachment.gateway).filter(|ip| !ip.is_unspecified());
+    let endpoint = Endpoint {
+        mac_address: attachment.mac.clone(),
+        network_id: network.id.clone(),
+        endpoint_id: attachment.endpoint.clone(),
+        gateway: gateway.map(|ip| ip.to_string()).unwrap_or_default(),
+        ip_address: attachment.ip.to_string(),
+        ip_prefix_len: attachment.prefix,
+        ipv6_gateway: attachment.gateway6.map(|ip| ip.to_string()).unwrap_or_default(),
+        global_ipv6_address: attachment.ipv6.map(|ip| ip.to_string()).unwrap_or_default(),
+        global_ipv6_prefix_len: attachment.prefix6,
+        dns_names: (!attachment.names.is_empty()).then(|| attachment.names.clone()),
+        ..wanted.clone()
+    };
+    // Docker's top level is of the default network only.
+    if !network.names {
+        settings.ip_address = endpoint.ip_address.clone();
+        settings.ip_prefix_len = endpoint.ip_prefix_len;
+        settings.gateway = endpoint.gateway.clone();
+        settings.global_ipv6_address = endpoint.global_ipv6_address.clone();
+        settings.global_ipv6_prefix_len = endpoint.global_ipv6_prefix_len;
+        settings.ipv6_gateway = endpoint.ipv6_gateway.clone();
+        settings.mac_address = endpoint.mac_address.clone();
+        settings.endpoint_id = endpoint.endpoint_id.clone();
+    }
+    for port in &attachment.ports {
+        let hosts = settings.ports.entry(port_key(port)).or_default();
+        hosts.extend(bound(port, attachment.ipv6.is_some()));
+    }
+    settings.networks.insert(network.name.clone(), endpoint);
+}
+
+/// Take a network off record.
+pub fn remove(settings: &mut NetworkSettings, name: &str) {
+    let Some(endpoint) = settings.networks.remove(name) else { return };
+    if settings.endpoint_id == endpoint.endpoint_id {
+        let kept = NetworkSettings {
+            ports: std::mem::take(&mut settings.ports),
+            networks: std::mem::take(&mut settings.networks),
+            sandbox_key: std::mem::take(&mut settings.sandbox_key),
+            ..NetworkSettings::default()
+        };
+        *settings = kept;
+    }
+}
+
+/// Who is on these networks has changed: tell who answers for their names.
+pub fn names_changed(_networks: &[&Network]) -> anyhow::Result<()> {
+    Ok(())
+}
+
+/// Take a container off its networks; repeatable.
 pub fn detach(record: &Record) -> anyhow::Result<()> {
-    if record.host_config.network_mode == "bridge" {
-        coracle_netns::detach(&Network::default_bridge(), &record.id)?;
+    if is_managed(&record.host_config.network_mode) {
+        detach_unknown(&record.id)?;
     }
     Ok(())
 }
 
-/// Take a container of which nothing is on record off the default network; repeatable.
+/// Take a container of which nothing is on record off whatever network it is on; repeatable.
 pub fn detach_unknown(id: &str) -> anyhow::Result<()> {
-    Ok(coracle_netns::detach(&Network::default_bridge(), id)?)
+    coracle_netns::attachment::detach_all(id)?;
+    Ok(())
 }
 
-/// Published ports in Docker's form.
+fn port_key(port: &PortMapping) -> String {
+    format!("{}/{}", port.container_port, port.protocol)
+}
+
+/// What is to be published, in Docker's form: no address is all, no port is a free one.
 pub fn port_map(ports: &[PortMapping]) -> PortMap {
     let mut map = PortMap::new();
     for port in ports {
         let host = HostPort {
-            host_ip: port.host_ip.map_or_else(|| "0.0.0.0".into(), |ip| ip.to_string()),
-            host_port: port.host_port.to_string(),
+            host_ip: port.host_ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            host_port: if port.host_port == 0 { String::new() } else { port.host_port.to_string() },
         };
-        map.entry(format!("{}/{}", port.container_port, port.protocol)).or_default().push(host);
+        map.entry(port_key(port)).or_default().push(host);
     }
     map
+}
+
+/// Where a port is published, in Docker's form.
+fn bound(port: &PortMapping, ipv6: bool) -> Vec<HostPort> {
+    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), std::net::Ipv6Addr::UNSPECIFIED.into()];
+    let addresses = match port.host_ip {
+        Some(ip) => vec![ip],
+        None if ipv6 => any.to_vec(),
+        None => any[..1].to_vec(),
+    };
+    let host = |ip: IpAddr| HostPort { host_ip: ip.to_string(), host_port: port.host_port.to_string() };
+    addresses.into_iter().map(host).collect()
 }
 
 fn mappings(map: &PortMap) -> anyhow::Result<Vec<PortMapping>> {
     let mut all = Vec::new();
     for (port, hosts) in map {
         for host in hosts {
-            let ip = if host.host_ip == "0.0.0.0" { String::new() } else { format!("{}:", host.host_ip) };
-            let text = format!("{ip}{}:{port}", host.host_port);
-            all.extend(PortMapping::parse_all(&text).with_context(|| format!("the record has a wrong port {text:?}"))?);
+            let wrong = || format!("the record has a wrong port: {port} on {:?} {:?}", host.host_ip, host.host_port);
+            let mapping: PortMapping = port.parse().with_context(wrong)?;
+            let ip = if host.host_ip.is_empty() { None } else { Some(host.host_ip.parse().with_context(wrong)?) };
+            let number = if host.host_port.is_empty() { 0 } else { host.host_port.parse().with_context(wrong)? };
+            all.push(PortMapping { host_ip: ip, host_port: number, ..mapping });
         }
     }
     Ok(all)
-}
-
-fn settings(attachment: &Attachment) -> NetworkSettings {
-    let endpoint = Endpoint {
-        ip_address: attachment.ip.to_string(),
-        ip_prefix_len: attachment.prefix,
-        gateway: attachment.gateway.to_string(),
-        mac_address: attachment.mac.clone(),
-    };
-    NetworkSettings {
-        ip_address: endpoint.ip_address.clone(),
-        ip_prefix_len: endpoint.ip_prefix_len,
-        gateway: endpoint.gateway.clone(),
-        mac_address: endpoint.mac_address.clone(),
-        ports: port_map(&attachment.ports),
-        networks: [("bridge".to_owned(), endpoint)].into(),
-    }
 }
 
 /// Write the files as far as they are known before the container has an address.
@@ -103,11 +248,11 @@ pub fn write_files(record: &Record) -> anyhow::Result<()> {
     write(&record.hostname_path, &format!("{}\n", record.config.hostname))?;
     let servers = resolv_conf(&record.host_config.network_mode);
     write(&record.resolv_conf_path, &options_network::resolv_conf(&servers, &record.host_config))?;
-    write_hosts(record, "")
+    write_hosts(record, &NetworkSettings::default())
 }
 
 /// Write /etc/hosts in place: it is mounted already.
-pub fn write_hosts(record: &Record, address: &str) -> anyhow::Result<()> {
+pub fn write_hosts(record: &Record, settings: &NetworkSettings) -> anyhow::Result<()> {
     let config = &record.config;
     let names = if config.domainname.is_empty() {
         config.hostname.clone()
@@ -116,7 +261,11 @@ pub fn write_hosts(record: &Record, address: &str) -> anyhow::Result<()> {
     };
     let gateway = Network::default_bridge().gateway.to_string();
     let extra = options_network::extra_hosts(&record.host_config, &gateway);
-    write(&record.hosts_path, &hosts(&record.host_config.network_mode, &extra, address, &names))
+    let endpoints = settings.networks.values();
+    let addresses =
+        endpoints.flat_map(|endpoint| [endpoint.ip_address.as_str(), endpoint.global_ipv6_address.as_str()]);
+    let addresses: Vec<&str> = addresses.filter(|address| !address.is_empty()).collect();
+    write(&record.hosts_path, &hosts(&record.host_config.network_mode, &extra, &addresses, &names))
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -127,7 +276,7 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         .with_context(|| format!("cannot set the mode of {}", path.display()))
 }
 
-fn hosts(mode: &str, extra: &str, address: &str, names: &str) -> String {
+fn hosts(mode: &str, extra: &str, addresses: &[&str], names: &str) -> String {
     if mode == "host"
         && let Ok(text) = std::fs::read_to_string("/etc/hosts")
     {
@@ -137,7 +286,7 @@ fn hosts(mode: &str, extra: &str, address: &str, names: &str) -> String {
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
     text.push_str(extra);
-    if !address.is_empty() {
+    for address in addresses {
         text.push_str(&format!("{address}\t{names}\n"));
     }
     text
@@ -145,7 +294,7 @@ fn hosts(mode: &str, extra: &str, address: &str, names: &str) -> String {
 
 fn resolv_conf(mode: &str) -> String {
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    if mode == "bridge" { reachable(&host) } else { host }
+    if is_managed(mode) { reachable(&host) } else { host }
 }
 
 /// The host's resolv.conf without servers on its loopback, which a container cannot reach.
@@ -177,14 +326,19 @@ mod tests {
 
     #[test]
     fn hosts_names_the_container() {
-        assert!(hosts("bridge", "", "10.88.0.2", "web").ends_with("10.88.0.2\tweb\n"));
+        assert!(hosts("bridge", "", &["10.88.0.2"], "web").ends_with("10.88.0.2\tweb\n"));
     }
 
     #[test]
     fn ports_round_trip() {
-        let ports = PortMapping::parse_all("127.0.0.1:8080:80").unwrap();
-        let map = port_map(&ports);
+        for text in ["127.0.0.1:8080:80", "80/udp", "8080:80", "[::1]:8080-8081:80-81", "0.0.0.0:1:2"] {
+            let ports = PortMapping::parse_all(text).unwrap();
+            assert_eq!(mappings(&port_map(&ports)).unwrap(), ports, "{text}");
+        }
+        let map = port_map(&PortMapping::parse_all("127.0.0.1:8080:80").unwrap());
         assert_eq!(map["80/tcp"][0], HostPort { host_ip: "127.0.0.1".into(), host_port: "8080".into() });
-        assert_eq!(mappings(&map).unwrap(), ports);
+        let any = PortMapping::parse_all("8080:80").unwrap();
+        let hosts: Vec<_> = bound(&any[0], true).into_iter().map(|host| host.host_ip).collect();
+        assert_eq!(hosts, ["0.0.0.0", "::"]);
     }
 }

@@ -6,6 +6,7 @@ use clap::{ArgAction, ValueEnum};
 use coracle_image_oci::Platform;
 use coracle_netns::PortMapping;
 
+use super::network_options::NetworkOptions;
 use super::options_env::{parse_label, parse_pair};
 use super::options_health::{HealthOptions, parse_restart};
 use super::options_limits::LimitOptions;
@@ -104,9 +105,8 @@ pub struct Options {
     #[arg(short, long, value_name = "[[ADDRESS:]HOST-PORT:]PORT[/tcp|/udp]", value_parser = parse_ports)]
     pub publish: Vec<Ports>,
 
-    /// Network
-    #[arg(long, visible_alias = "net", value_enum, default_value_t = NetworkMode::Bridge)]
-    pub network: NetworkMode,
+    #[command(flatten)]
+    pub networks: NetworkOptions,
 
     /// Pod that it is to be in
     #[arg(long, value_name = "POD")]
@@ -223,28 +223,6 @@ impl Options {
     /// The command, empty for the image's.
     pub fn command(&self) -> &[String] {
         self.image_and_command.get(1..).unwrap_or_default()
-    }
-}
-
-/// `--network`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum NetworkMode {
-    /// A namespace of its own, on the host's bridge, with NAT
-    Bridge,
-    /// The host's
-    Host,
-    /// A namespace of its own, with loopback only
-    None,
-}
-
-impl NetworkMode {
-    /// Docker's word.
-    pub fn word(self) -> &'static str {
-        match self {
-            NetworkMode::Bridge => "bridge",
-            NetworkMode::Host => "host",
-            NetworkMode::None => "none",
-        }
     }
 }
 

@@ -411,6 +411,7 @@ pub fn join(name: &str, options: &Options, record: &mut Record) -> anyhow::Resul
             "ports and name servers of containers in a pod are the pod's: give them to `ctr pod create`"
         );
         record.host_config.network_mode = mode.clone();
+        record.network_settings.networks.clear();
         record.hosts_path = pod.infra.hosts_path.clone();
         record.resolv_conf_path = pod.infra.resolv_conf_path.clone();
     }

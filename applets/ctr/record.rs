@@ -10,6 +10,7 @@ use super::files::{self, Durability};
 pub use super::record_config::{Config, Healthcheck};
 pub use super::record_health::Health;
 pub use super::record_host::{Device, HostConfig, RestartPolicy};
+pub use super::record_network::{Endpoint, NetworkSettings};
 use super::{paths, time};
 
 /// The record.
@@ -195,42 +196,6 @@ pub struct MountPoint {
     /// Options of the runtime's that the rest does not say.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
-}
-
-/// `NetworkSettings`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct NetworkSettings {
-    /// IPv4 address.
-    #[serde(rename = "IPAddress")]
-    pub ip_address: String,
-    /// Length of the network's prefix.
-    #[serde(rename = "IPPrefixLen")]
-    pub ip_prefix_len: u8,
-    /// Default route.
-    pub gateway: String,
-    /// Link address.
-    pub mac_address: String,
-    /// Published ports.
-    pub ports: PortMap,
-    /// The same by network.
-    pub networks: BTreeMap<String, Endpoint>,
-}
-
-/// One of `NetworkSettings.Networks`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Endpoint {
-    /// IPv4 address.
-    #[serde(rename = "IPAddress")]
-    pub ip_address: String,
-    /// Length of the network's prefix.
-    #[serde(rename = "IPPrefixLen")]
-    pub ip_prefix_len: u8,
-    /// Default route.
-    pub gateway: String,
-    /// Link address.
-    pub mac_address: String,
 }
 
 /// What is true only while the payload runs: `state.json` in the volatile directory.

@@ -193,8 +193,8 @@ pub fn launch(record: &Record, io: Io<'_>) -> anyhow::Result<(OwnedFd, Option<Ow
             return Err(error);
         }
     };
-    if !settings.ip_address.is_empty() {
-        network::write_hosts(record, &settings.ip_address)?;
+    if !settings.networks.is_empty() {
+        network::write_hosts(record, &settings)?;
     }
     created.ready()?;
     let console = created.take_console();

@@ -34,12 +34,14 @@ pub fn enable_ipv6() -> Result<()> {
     set(ALL, "1")
 }
 
-/// Let an interface have IPv6 addresses, and only those that it is given.
+/// Let an interface have IPv6 addresses, only those that it is given and its link-local one, and that one at once: as long
+/// as it is being checked for duplicates, which takes up to two seconds, the kernel looks for no neighbour.
 ///
 /// # Errors
 /// What the kernel said.
 pub fn enable_static_ipv6(interface: &str) -> Result<()> {
     set(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "0")?;
+    set(&format!("/proc/sys/net/ipv6/conf/{interface}/accept_dad"), "0")?;
     set(&format!("/proc/sys/net/ipv6/conf/{interface}/accept_ra"), "0")
 }
 

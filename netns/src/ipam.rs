@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -159,7 +159,8 @@ impl Registry {
     /// # Errors
     /// [`Error::PoolExhausted`], [`Error::AddressInUse`], [`Error::ForeignAddress`].
     pub fn choose(&mut self, network: &Network, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
-        let taken: HashSet<u32> = self.leases(network)?.iter().map(|(_, ip)| u32::from(*ip)).collect();
+        let mut taken: HashSet<u32> = self.leases(network)?.iter().map(|(_, ip)| u32::from(*ip)).collect();
+        taken.extend(network.reserved.values().filter_map(|ip| Some(u32::from(ipv4(*ip)?))));
         if let Some(ip) = wanted {
             let number = u32::from(ip);
             if !network.hosts().contains(&number) {
@@ -187,6 +188,7 @@ impl Registry {
         };
         let mut taken: HashSet<Ipv6Addr> = self.attachments(network)?.iter().filter_map(|held| held.ipv6).collect();
         taken.extend([six.gateway, six.subnet.nth(0)]);
+        taken.extend(network.reserved.values().filter_map(|ip| ipv6(*ip)));
         if let Some(wanted) = wanted {
             if !six.subnet.contains(wanted) {
                 return Err(Error::ForeignAddress(wanted.into()));
@@ -252,6 +254,14 @@ fn next_free(network: &Network, taken: &HashSet<u32>, last: u32) -> Option<u32> 
     (start..pool.end)
         .chain(pool.start..start)
         .find(|address| *address != u32::from(network.gateway) && !taken.contains(address))
+}
+
+fn ipv4(ip: IpAddr) -> Option<Ipv4Addr> {
+    if let IpAddr::V4(ip) = ip { Some(ip) } else { None }
+}
+
+fn ipv6(ip: IpAddr) -> Option<Ipv6Addr> {
+    if let IpAddr::V6(ip) = ip { Some(ip) } else { None }
 }
 
 /// Why two networks cannot be in use at once.

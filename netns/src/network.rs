@@ -1,7 +1,7 @@
 //! A network that containers are attached to: a driver, a subnet or two, a gateway.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,9 @@ pub struct Network {
     /// Where addresses are given out from; the whole subnet if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<Cidr4>,
+    /// Addresses that are not given out, by what they are for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reserved: BTreeMap<String, IpAddr>,
     /// The user chose the subnet.
     #[serde(default)]
     pub static_subnet: bool,
@@ -153,6 +156,7 @@ impl Network {
             prefix: subnet.prefix,
             gateway: subnet.nth(1),
             range: None,
+            reserved: BTreeMap::new(),
             static_subnet: false,
             ipv6: None,
             internal: false,
