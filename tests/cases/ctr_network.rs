@@ -117,6 +117,13 @@ fn networks_are_made_listed_and_removed() {
         let names: Vec<&str> = lines[1..].iter().map(|line| line[1]).collect();
         assert_eq!(names, ["bridge", "host", "none", "one"]);
         assert_eq!(lines[4], [&id[..12], "one", "bridge", "local"]);
+        assert_eq!(host.ctr("network ls --filter type=custom --format {{.Name}}:{{.Internal}}"), "one:false");
+        assert_eq!(host.ctr("network ls -q -f name=^ho"), "4740ae6347b0");
+        assert_eq!(host.ctr("network ls --filter label=a=b --filter driver=bridge --format json").lines().count(), 1);
+        assert_eq!(
+            host.ctr_args(&["network", "inspect", "-f", "{{(index .IPAM.Config 0).Subnet}}", "one"]),
+            "172.18.0.0/16"
+        );
         assert_eq!(host.ctr("network ls -q --no-trunc").lines().last(), Some(id.as_str()));
         let all: Value = serde_json::from_str(&host.ctr(&format!("network inspect {}", &id[..5]))).unwrap();
         let one = &all[0];
