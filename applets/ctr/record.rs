@@ -306,8 +306,8 @@ impl Live {
         let Some(pid) = rustix::process::Pid::from_raw(self.pid) else { return Ok(None) };
         let pidfd = match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            // EINVAL: it was reaped while the kernel looked, or the number is now a thread's.
-            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
+            // EINVAL, in newer kernels ENOENT: it was reaped while one looked, or the number is now a thread's.
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno).context("cannot open the container's process"),
         };
         // Looked at after the open: it is that process, or the id had been reused.

@@ -28,8 +28,8 @@ pub fn start_time(pid: i32) -> Option<u64> {
 pub fn open(pid: i32, started: u64) -> io::Result<Option<OwnedFd>> {
     let Some(number) = Pid::from_raw(pid) else { return Ok(None) };
     let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
-        // EINVAL: it was reaped while the kernel looked, or the number is now a thread's.
-        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
+        // EINVAL, in newer kernels ENOENT: it was reaped while one looked, or the number is now a thread's.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => return Ok(None),
         opened => opened?,
     };
     // Read after the descriptor was made: what it says is about the process of the descriptor, or that is dead.
