@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::Context;
+use coracle_netns::ipam::Registry;
 use coracle_netns::store::Store;
 use coracle_netns::{Attachment, Network, PortMapping, Request, link, namespace};
 
-use super::record::{Endpoint, HostPort, NetworkSettings, PortMap, Record};
+use super::record::{Endpoint, HostPort, Live, NetworkSettings, PortMap, Record};
 use super::{names, options_network, paths};
 
 /// What a container gets when the host's own servers are out of its reach.
@@ -174,15 +175,48 @@ pub fn remove(settings: &mut NetworkSettings, name: &str) {
     }
 }
 
-/// Who is on these networks has changed: tell who answers for their names.
-pub fn names_changed(_networks: &[&Network]) -> anyhow::Result<()> {
+/// Who is on these networks has changed: tell the containers that are there, in their /etc/hosts.
+pub fn names_changed(networks: &[&Network]) -> anyhow::Result<()> {
+    if !networks.iter().any(|network| network.names) {
+        return Ok(());
+    }
+    // Held while files are written, so that nobody writes what was true before.
+    let registry = Registry::lock()?;
+    for network in networks.iter().filter(|network| network.names) {
+        for held in registry.attachments(network)? {
+            // One that is being started writes its own, and one that is gone needs none.
+            if let (Ok(record), Some(live)) = (Record::read(&held.container), Live::read(&held.container)) {
+                write_hosts_locked(Some(&registry), &record, &live.network)?;
+            }
+        }
+    }
     Ok(())
+}
+
+/// The others on a container's networks with names, as lines of /etc/hosts.
+fn neighbours(registry: Option<&Registry>, record: &Record, settings: &NetworkSettings) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let Some(registry) = registry else { return Ok(text) };
+    for network in registry.networks()? {
+        if !network.names || !settings.networks.contains_key(&network.name) {
+            continue;
+        }
+        for held in registry.attachments(&network)?.into_iter().filter(|held| held.container != record.id) {
+            let addresses = [Some(IpAddr::from(held.ip)), held.ipv6.map(IpAddr::from)];
+            for ip in addresses.into_iter().flatten() {
+                text.push_str(&format!("{ip}\t{}\n", held.names.join(" ")));
+            }
+        }
+    }
+    Ok(text)
 }
 
 /// Take a container off its networks; repeatable.
 pub fn detach(record: &Record) -> anyhow::Result<()> {
-    if is_managed(&record.host_config.network_mode) {
-        detach_unknown(&record.id)?;
+    if is_managed(&record.host_config.network_mode) && coracle_netns::attachment::detach_all(&record.id)? {
+        let names = record.network_settings.networks.keys();
+        let networks: Vec<Network> = names.filter_map(|name| store().get(name).ok().flatten()).collect();
+        names_changed(&networks.iter().collect::<Vec<_>>())?;
     }
     Ok(())
 }
@@ -253,6 +287,11 @@ pub fn write_files(record: &Record) -> anyhow::Result<()> {
 
 /// Write /etc/hosts in place: it is mounted already.
 pub fn write_hosts(record: &Record, settings: &NetworkSettings) -> anyhow::Result<()> {
+    let registry = if settings.networks.is_empty() { None } else { Some(Registry::lock()?) };
+    write_hosts_locked(registry.as_ref(), record, settings)
+}
+
+fn write_hosts_locked(registry: Option<&Registry>, record: &Record, settings: &NetworkSettings) -> anyhow::Result<()> {
     let config = &record.config;
     let names = if config.domainname.is_empty() {
         config.hostname.clone()
@@ -260,7 +299,7 @@ pub fn write_hosts(record: &Record, settings: &NetworkSettings) -> anyhow::Resul
         format!("{}.{} {}", config.hostname, config.domainname, config.hostname)
     };
     let gateway = Network::default_bridge().gateway.to_string();
-    let extra = options_network::extra_hosts(&record.host_config, &gateway);
+    let extra = options_network::extra_hosts(&record.host_config, &gateway) + &neighbours(registry, record, settings)?;
     let endpoints = settings.networks.values();
     let addresses =
         endpoints.flat_map(|endpoint| [endpoint.ip_address.as_str(), endpoint.global_ipv6_address.as_str()]);

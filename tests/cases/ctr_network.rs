@@ -182,6 +182,10 @@ fn containers_join_networks() {
         assert_eq!(host.networks("aa")["one"]["IPAddress"], "10.7.0.128", "the first of the range");
         assert_eq!(host.networks("bb")["two"]["GlobalIPv6Address"], "fd08::77");
         assert_eq!(host.ask("aa", "10.7.0.9", 80), "web");
+        assert_eq!(host.ask("aa", "www", 80), "web", "by its alias");
+        assert_eq!(host.ask("bb", "web", 80), "web", "by its name");
+        assert_eq!(host.ask("bb", "www", 80), "", "an alias is of one network");
+        assert!(host.ctr("exec web cat /etc/hosts").contains("10.7.0.128\taa "), "those that came first are told");
         assert_eq!(host.ask("bb", "10.8.0.2", 80), "web");
         assert_eq!(host.ask("bb", "fd08::2", 80), "web");
         assert_eq!(host.ask("aa", "10.8.0.2", 80), "", "networks are isolated");
