@@ -12,7 +12,7 @@ mod census;
 mod tracer;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -42,9 +42,7 @@ impl Engine {
             println!("SKIP faults: needs root and Debian's busybox-static");
             return None;
         }
-        // Of this thread, and so of all that it starts.
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        isolate();
         let engine = Engine { dir: tempfile::tempdir().unwrap(), _turn: turn };
         let tree = engine.dir.path().join("tree");
         fs::create_dir_all(tree.join("bin")).unwrap();
@@ -134,6 +132,23 @@ impl Engine {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// Give this thread, and so all that it starts, a network, mounts and a cgroup of its own.
+fn isolate() {
+    let own = |path: &str| path.parse::<PathBuf>().unwrap().join(format!("coracle-faults-{}", std::process::id()));
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let trees = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).filter_map(|line| line.split(' ').nth(4));
+    let trees: Vec<_> = trees.collect();
+    for tree in &trees {
+        fs::create_dir_all(own(tree)).unwrap();
+        fs::write(own(tree).join("cgroup.procs"), std::process::id().to_string()).unwrap();
+    }
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP).unwrap();
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    for tree in trees {
+        mount(Some(&own(tree)), tree, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use coracle_image_oci::{Image, Platform, Store};
 use coracle_netns::PortMapping;
 
-use super::create_mounts::{make_sources, mounts};
+use super::create_mounts::{make_sources, mounts, name_volumes};
 use super::lock::Lock;
 use super::options::{Options, PullPolicy};
 use super::options_env::{all_labels, environment};
@@ -101,8 +101,14 @@ fn make(dir: &Path, record: &mut Record, name: Option<&str>) -> anyhow::Result<(
         None => free_name(&record.id)?,
     };
     record.name = format!("/{name}");
-    let _volumes = make_sources(record)?;
+    let anonymous = name_volumes(&mut record.mounts)?;
+    if !anonymous.is_empty() {
+        // Nobody would find them by their names if this is cut off.
+        record.write_draft()?;
+    }
+    let _volumes = make_sources(record, &anonymous)?;
     record.write()?;
+    Record::remove_draft(&record.id).context("cannot remove the container's draft")?;
     write_cidfile(record)
 }
 

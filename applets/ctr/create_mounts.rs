@@ -8,7 +8,7 @@ use super::create::Source;
 use super::options::Options;
 use super::options_mounts::{MountOption, Volume, is_path};
 use super::record::{self, HostConfig, MountPoint, Record};
-use super::volumes;
+use super::{names, volumes};
 
 /// All mounts, nothing of them made yet; and an anonymous volume for each path of the image that has none.
 pub fn mounts(options: &Options, source: &Source, host: &HostConfig) -> anyhow::Result<Vec<MountPoint>> {
@@ -127,8 +127,19 @@ fn volumes_from(text: &str) -> anyhow::Result<Vec<MountPoint>> {
     Ok(kept.map(|mount| MountPoint { rw: mount.rw && !read_only, ..mount }).collect())
 }
 
+/// Give names to the volumes that have none; they are the anonymous ones.
+pub fn name_volumes(mounts: &mut [MountPoint]) -> anyhow::Result<Vec<String>> {
+    let nameless = mounts.iter_mut().filter(|mount| volumes::is_volume(mount) && mount.name.is_empty());
+    nameless
+        .map(|mount| {
+            mount.name = names::new_id()?;
+            Ok(mount.name.clone())
+        })
+        .collect()
+}
+
 /// Make the sources of mounts that are not there, as Docker does with -v. The lock is held until the record names the volumes.
-pub fn make_sources(record: &mut Record) -> anyhow::Result<Option<volumes::Lock>> {
+pub fn make_sources(record: &mut Record, anonymous: &[String]) -> anyhow::Result<Option<volumes::Lock>> {
     let lock = if record.mounts.iter().any(volumes::is_volume) { Some(volumes::lock()?) } else { None };
     let options = &record.host_config.mounts;
     for mount in &mut record.mounts {
@@ -136,11 +147,11 @@ pub fn make_sources(record: &mut Record) -> anyhow::Result<Option<volumes::Lock>
         let labels = given.and_then(|option| option.volume_options.clone()).unwrap_or_default().labels;
         match &lock {
             Some(lock) if volumes::is_volume(mount) => {
-                if mount.name.is_empty() {
-                    (mount.name, mount.source) = volumes::create_anonymous(lock, labels)?;
+                mount.source = if anonymous.contains(&mount.name) {
+                    volumes::create_anonymous(lock, &mount.name, labels)?
                 } else {
-                    mount.source = volumes::create(lock, &mount.name, labels)?;
-                }
+                    volumes::create(lock, &mount.name, labels)?
+                };
             }
             _ if mount.kind == "tmpfs" || mount.source.exists() => {}
             _ => std::fs::create_dir_all(&mount.source)

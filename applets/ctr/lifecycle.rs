@@ -11,7 +11,7 @@ use rustix::fd::AsFd;
 use super::lock::Lock;
 use super::record::{self, Live, Record, Status};
 use super::wire::{CHUNK, Kind, Packet, Wire, number};
-use super::{events, limits, paths, reaper, restart, signals, volumes};
+use super::{events, limits, paths, reaper, restart, signals};
 
 /// How long a payload that was killed may take to be recorded as ended.
 const RECORDING: Duration = Duration::from_secs(30);
@@ -332,10 +332,7 @@ pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::
     // The monitor of one with --rm may have been faster.
     if Record::exists(id) {
         let record = Record::read(id)?;
-        if with_volumes {
-            volumes::remove_of(&record)?;
-        }
-        reaper::remove_files(&record)?;
+        reaper::remove(&record, with_volumes)?;
     }
     Ok(lock.remove()?)
 }

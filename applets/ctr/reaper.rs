@@ -15,8 +15,7 @@ pub fn finish(id: &str, lock: Lock) -> anyhow::Result<()> {
     undo(id)?;
     let record = Record::read(id)?;
     if record.host_config.auto_remove {
-        volumes::remove_of(&record)?;
-        remove_files(&record)?;
+        remove(&record, true)?;
     }
     lock.remove().context("cannot remove the container's volatile files")
 }
@@ -70,8 +69,11 @@ fn remove_remains(id: &str, lock: Lock) -> anyhow::Result<()> {
     limits::destroy(id).context("cannot remove the container's cgroup")?;
     network::detach_unknown(id).context("cannot take the container off its network")?;
     spec_mounts::release_shared_shm(id).context("cannot unmount the container's /dev/shm")?;
-    let dir = paths::container(id);
-    files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    if let Some(draft) = Record::read_draft(id) {
+        volumes::remove_of(&draft)?;
+        release(&draft)?;
+    }
+    remove_dir(id)?;
     lock.remove().context("cannot remove the container's volatile files")
 }
 
@@ -103,11 +105,25 @@ fn sweep_each(ids: Vec<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Remove a container that does not run, its writable layer and its name.
-pub fn remove_files(record: &Record) -> anyhow::Result<()> {
-    let dir = paths::container(&record.id);
-    release_name(record.short_name(), &record.id)?;
-    files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+/// Remove a container that does not run: its writable layer, its name, and with `with_volumes` its anonymous volumes. Cut off, it is
+/// remains, not half a container.
+pub fn remove(record: &Record, with_volumes: bool) -> anyhow::Result<()> {
+    record.retire(with_volumes)?;
+    if with_volumes {
+        volumes::remove_of(record)?;
+    }
+    release(record)?;
     events::of_container(record, "destroy", &[]);
     Ok(())
+}
+
+/// The name goes last: as long as it leads somewhere, the removal can be repeated by it.
+fn release(record: &Record) -> anyhow::Result<()> {
+    remove_dir(&record.id)?;
+    Ok(release_name(record.short_name(), &record.id)?)
+}
+
+fn remove_dir(id: &str) -> anyhow::Result<()> {
+    let dir = paths::container(id);
+    files::remove_tree(&dir).with_context(|| format!("cannot remove {}", dir.display()))
 }

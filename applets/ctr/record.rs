@@ -278,6 +278,38 @@ impl Record {
         if self.config.user.is_empty() { "0" } else { &self.config.user }
     }
 
+    fn draft_path(id: &str) -> PathBuf {
+        paths::container(id).join("draft.json")
+    }
+
+    /// Say what a container that is about to be made will have beside its directory; only [`Record::write`] makes it one.
+    pub fn write_draft(&self) -> anyhow::Result<()> {
+        let path = Self::draft_path(&self.id);
+        files::write(&path, &serde_json::to_vec(self)?, Durability::Durable)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// What a creation or a removal that was cut off was about.
+    pub fn read_draft(id: &str) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::draft_path(id)).ok()?).ok()
+    }
+
+    /// The creation is complete: forget its draft.
+    pub fn remove_draft(id: &str) -> std::io::Result<()> {
+        files::remove(&Self::draft_path(id))
+    }
+
+    /// From here on there is no such container. With `volumes`, what is left of it is a draft, by which its anonymous volumes are found.
+    pub fn retire(&self, volumes: bool) -> anyhow::Result<()> {
+        let path = paths::container(&self.id).join("container.json");
+        let retired = if volumes {
+            std::fs::rename(&path, Self::draft_path(&self.id))
+        } else {
+            Self::remove_draft(&self.id).and_then(|()| files::remove(&path))
+        };
+        retired.with_context(|| format!("cannot retire {}", path.display()))
+    }
+
     /// Program and arguments in one line.
     pub fn command_line(&self) -> String {
         std::iter::once(self.path.as_str()).chain(self.args.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
@@ -375,15 +407,21 @@ pub fn claim_name(name: &str, id: &str) -> anyhow::Result<bool> {
     for _ in 0..3 {
         match std::os::unix::fs::symlink(id, &link) {
             Ok(()) => return Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && named(name).is_some() => {
-                return Ok(false);
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && is_taken(name)? => return Ok(false),
             // A link that was left behind leads nowhere.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => files::remove(&link)?,
             Err(error) => return Err(error).with_context(|| format!("cannot create {}", link.display())),
         }
     }
     Ok(false)
+}
+
+/// Whether a name belongs to a container, and not to what is left of one.
+fn is_taken(name: &str) -> anyhow::Result<bool> {
+    if let Some(owner) = named(name).filter(|owner| !Record::exists(owner)) {
+        super::reaper::sweep(&owner)?;
+    }
+    Ok(named(name).is_some())
 }
 
 /// Give a name back, if it is this container's.

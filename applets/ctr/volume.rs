@@ -116,7 +116,11 @@ pub fn volume(args: &Args) -> anyhow::Result<i32> {
                     volumes::create(&lock, name, labels(Default::default(), label))?;
                     name.clone()
                 }
-                None => volumes::create_anonymous(&lock, labels(Default::default(), label))?.0,
+                None => {
+                    let name = names::new_id()?;
+                    volumes::create_anonymous(&lock, &name, labels(Default::default(), label))?;
+                    name
+                }
             };
             tell("create", &name);
             writeln!(out, "{name}")?;

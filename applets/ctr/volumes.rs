@@ -84,12 +84,10 @@ pub fn create(_lock: &Lock, name: &str, labels: BTreeMap<String, String>) -> any
     Ok(data)
 }
 
-/// Make an anonymous volume: its name and its directory.
-pub fn create_anonymous(lock: &Lock, mut labels: BTreeMap<String, String>) -> anyhow::Result<(String, PathBuf)> {
-    let name = names::new_id()?;
+/// Make a volume that goes with its container.
+pub fn create_anonymous(lock: &Lock, name: &str, mut labels: BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
     labels.insert(ANONYMOUS.into(), String::new());
-    let data = create(lock, &name, labels)?;
-    Ok((name, data))
+    create(lock, name, labels)
 }
 
 /// Read what is known of a volume.
@@ -133,15 +131,15 @@ pub fn remove(_lock: &Lock, name: &str) -> anyhow::Result<()> {
     remove_files(&volume.name)
 }
 
-/// Remove the anonymous volumes that only this container has.
+/// Remove the anonymous volumes that only this container has, those included that were never finished.
 pub fn remove_of(record: &Record) -> anyhow::Result<()> {
     if !record.mounts.iter().any(is_volume) {
         return Ok(());
     }
     let _lock = lock()?;
     for mount in record.mounts.iter().filter(|mount| is_volume(mount)) {
-        // One that is gone, or was never finished, is removed already as far as anyone can tell.
-        let anonymous = read(&mount.name).is_ok_and(|volume| volume.is_anonymous());
+        let unfinished = !paths::volumes().join(&mount.name).join("_data").exists() && names::is_id(&mount.name);
+        let anonymous = unfinished || read(&mount.name).is_ok_and(|volume| volume.is_anonymous());
         if anonymous && users(&mount.name)?.iter().all(|id| *id == record.id) {
             remove_files(&mount.name)?;
         }
