@@ -332,6 +332,10 @@ pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::
     // The monitor of one with --rm may have been faster.
     if Record::exists(id) {
         let record = Record::read(id)?;
+        if record.state.status.is_live() || Live::read(id).is_some() {
+            // Its monitor was killed while the start was under way: what the launcher has made since then is nobody's.
+            reaper::undo(id)?;
+        }
         reaper::remove(&record, with_volumes)?;
     }
     Ok(lock.remove()?)
