@@ -26,7 +26,7 @@ static TURN: Mutex<()> = Mutex::new(());
 /// What is still on its way when a command has ended may take this long to settle.
 const SETTLING: Duration = Duration::from_secs(10);
 /// Points that are skipped between two that are tried.
-const STRIDE: usize = 11;
+const STRIDE: usize = 29;
 
 /// An engine with a state of its own, in namespaces of its own.
 struct Engine {

@@ -27,7 +27,9 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
                     }
                 }
                 // What a trigger says has been understood once.
-                Instruction::Onbuild(trigger) => assert!(Step::parse_trigger(trigger, file.escape).is_ok(), "{trigger:?}"),
+                Instruction::Onbuild(trigger) => {
+                    assert!(Step::parse_trigger(trigger, file.escape).is_ok(), "{trigger:?}")
+                }
                 _ => {}
             }
         }

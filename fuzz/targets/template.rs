@@ -14,5 +14,6 @@ fuzz_target!(|source: &str| {
         "A": "text", "B": -1, "C": 1.5, "D": true, "E": null, "F": ["a", "b"], "Labels": { "a": "b" }, "G": { "H": [{ "I": 1 }] },
     });
     let _ = template.render(&data, template::Mode::default());
-    let _ = template.render(&data, template::Mode { type_name: Some("*T"), labels: data["Labels"].as_object(), header: true });
+    let _ = template
+        .render(&data, template::Mode { type_name: Some("*T"), labels: data["Labels"].as_object(), header: true });
 });
