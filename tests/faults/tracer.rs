@@ -51,6 +51,7 @@ pub fn kill_at(command: &Command, errors: File, point: usize) -> Option<Killed> 
 }
 
 /// The command behind a shell that waits for the tracer. (What std could run in the child itself is unsafe.)
+#[expect(clippy::zombie_processes, reason = "the tracer waits for it by its number")]
 fn spawn_stopped(command: &Command, errors: File) -> Pid {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
