@@ -148,28 +148,28 @@ fn a_paused_container_stands_still() {
 #[test]
 fn events_tell_what_has_happened() {
     let Some(engine) = Engine::new() else { return };
-    let run = ["run", "--name", "ee", "--label", "a=b", "--network", "none", "busybox", "sh", "-c", "exit 3"];
+    let run = ["run", "--name", "old", "--label", "a=b", "--network", "none", "busybox", "sh", "-c", "exit 3"];
     assert_eq!(engine.ctr(&run).status.code(), Some(3));
-    ok(&engine, &["rename", "ee", "ff"]);
-    ok(&engine, &["rm", "ff"]);
+    ok(&engine, &["rename", "old", "new"]);
+    ok(&engine, &["rm", "new"]);
     let events = |args: &[&str]| ok(&engine, &[&["events", "--since", "10m", "--until", "0s"], args].concat());
     let actions = events(&["--format", "{{.Action}}", "--filter", "type=container"]);
     assert_eq!(actions, "create\nstart\ndie\nrename\ndestroy\n");
     let died = events(&["--filter", "event=die"]);
     assert!(
-        died.contains(" container die ") && died.contains("(a=b, execDuration=0, exitCode=3, image=busybox, name=ee)"),
+        died.contains(" container die ") && died.contains("(a=b, execDuration=0, exitCode=3, image=busybox, name=old)"),
         "{died}"
     );
     let renamed: serde_json::Value =
         serde_json::from_str(&events(&["--format", "json", "--filter", "event=rename"])).unwrap();
     assert_eq!(
         (renamed["Type"].as_str(), renamed["Actor"]["Attributes"]["oldName"].as_str()),
-        (Some("container"), Some("/ee"))
+        (Some("container"), Some("/old"))
     );
     assert_eq!(events(&["--filter", "container=none"]), "");
     assert_eq!(
-        events(&["--filter", "label=a=b", "--filter", "container=ff", "--format", "{{.Actor.Attributes.name}}"]),
-        "ff\nff\n"
+        events(&["--filter", "label=a=b", "--filter", "container=new", "--format", "{{.Actor.Attributes.name}}"]),
+        "new\nnew\n"
     );
     assert_eq!(ok(&engine, &["events", "--until", "0s"]), "", "only what is new, and there is nothing");
     assert_eq!(fails(&engine, &["events", "--filter", "nope=1"]).0, Some(1));
