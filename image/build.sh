@@ -3,7 +3,7 @@
 #
 #   build.sh ARCH [FLAVOUR]     ARCH: x86_64 or arm64; FLAVOUR of the kernel: vm or edge (default: $KERNEL, else vm)
 #
-# out/ARCH/coracle, the static binary, must be there: `make image` builds it first. The same commit gives the same bytes: the
+# out/ARCH/coracle, the static binary, and coracle-early, the initramfs's /init, must be there: `make image` builds it first. The same commit gives the same bytes: the
 # version is the commit, all times are the commit's time (or SOURCE_DATE_EPOCH).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,14 +11,14 @@ root=$(dirname "$here")
 arch=$1 flavour=${2:-${KERNEL:-vm}}
 cache=${CORACLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/coracle}
 out=${CORACLE_OUT:-$root/out}/$arch
-binary=$out/coracle
+binary=$out/coracle early=$out/coracle-early
 
 case $arch in
 x86_64) machine=x86_64 debian=amd64 ;;
 arm64) machine=aarch64 debian=arm64 ;;
 *) echo "image: unknown architecture $arch (x86_64 or arm64)" >&2; exit 2 ;;
 esac
-[ -x "$binary" ] || { echo "image: $binary is missing; \`make image ARCH=$arch\` builds it" >&2; exit 1; }
+[ -x "$binary" ] && [ -x "$early" ] || { echo "image: $binary or $early is missing; \`make image ARCH=$arch\` builds it" >&2; exit 1; }
 
 # 0.1.0-gabcdef123456: no `+`, which in a UKI's name starts the boot counter. A dirty tree says so.
 version() {
@@ -67,7 +67,7 @@ install -m 644 "$kernel/vmlinuz" "$kernel/vmlinuz.efi" "$out/"
 (cd "$root" && cargo metadata --quiet --locked --format-version 1 --filter-platform "$machine-unknown-linux-musl") >"$scratch/metadata"
 (cd "$root" && cargo build --quiet --locked -p coracle-image-os --features pack --bin coracle-pack)
 pack=${CARGO_TARGET_DIR:-$root/target}/debug/coracle-pack
-"$pack" --arch "$arch" --binary "$binary" --applets "$scratch/applets" --skeleton "$here/os/skeleton" \
+"$pack" --arch "$arch" --binary "$binary" --init "$early" --applets "$scratch/applets" --skeleton "$here/os/skeleton" \
 	--kernel "$kernel" --systemd-boot "$boot" --metadata "$scratch/metadata" --lock "$root/Cargo.lock" \
 	--version-id "$version" --epoch "$epoch" --out "$out"
 echo "$version" >"$out/VERSION"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the one static binary for an architecture into out/ARCH/coracle.
+# Build the one static binary for an architecture into out/ARCH/coracle, and the first stage of its boot into out/ARCH/coracle-early.
 #
 #   static-build.sh ARCH [PROFILE]     ARCH: x86_64 | arm64; PROFILE: release (default) | quick
 #
@@ -28,7 +28,9 @@ if [ ! -d "$sysroot/lib/rustlib/$target/lib" ]; then
 	flags+=" -C link-self-contained=no"
 fi
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
-PATH=$cache/venv/bin:$PATH RUSTFLAGS="$flags" cargo-zigbuild zigbuild -q --locked --profile "$profile" --target "$target" --bin coracle "${extra[@]}"
+PATH=$cache/venv/bin:$PATH RUSTFLAGS="$flags" cargo-zigbuild zigbuild -q --locked --profile "$profile" --target "$target" -p coracle -p coracle-init --bin coracle --bin coracle-early "${extra[@]}"
 mkdir -p "out/$arch"
-cp "$CARGO_TARGET_DIR/$target/$profile/coracle" "out/$arch/coracle.part"
-mv "out/$arch/coracle.part" "out/$arch/coracle"
+for name in coracle coracle-early; do
+	cp "$CARGO_TARGET_DIR/$target/$profile/$name" "out/$arch/$name.part"
+	mv "out/$arch/$name.part" "out/$arch/$name"
+done

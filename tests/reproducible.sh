@@ -8,7 +8,7 @@ arch=$1
 again=$(mktemp -d)
 trap 'rm -rf "$again"' EXIT
 mkdir -p "$again/$arch"
-cp "out/$arch/coracle" "$again/$arch/coracle"
+cp "out/$arch/coracle" "out/$arch/coracle-early" "$again/$arch/"
 CORACLE_OUT=$again image/build.sh "$arch"
 for file in "$again/$arch"/*; do
 	cmp "$file" "out/$arch/$(basename "$file")"

@@ -12,18 +12,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, unmount};
 
 use crate::tuning;
 
 const IMAGE: &str = "/root.erofs";
-const INIT: &str = "/init";
 const SYSROOT: &str = "/sysroot";
 /// Where the image is copied to if it cannot be mounted where it is.
 const COPY_DIR: &str = "/image";
 const PROGRAM: &str = "/usr/bin/coracle";
-/// Where the initramfs is still reached from the new root, until [`free_program`].
-const LEFT: &str = "/boot";
 /// Hands the time at which `/init` was started to the second stage: nanoseconds of CLOCK_MONOTONIC.
 const START: &str = "CORACLE_INIT_START";
 const NO_DATA: Option<&CStr> = None;
@@ -41,12 +38,6 @@ pub fn start_time() -> Duration {
 pub fn now() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// Does the root file system hold another one's image?
-#[must_use]
-pub fn is_initramfs() -> bool {
-    Path::new(IMAGE).exists()
 }
 
 /// Mount the image, make it the root, and run its init. Comes back only with an error, and then in the initramfs.
@@ -67,10 +58,6 @@ fn try_enter_root(start: Duration) -> anyhow::Result<Infallible> {
     }
     std::env::set_current_dir(SYSROOT).context("cannot change to the new root")?;
     free_initramfs();
-    let left = Path::new(SYSROOT).join(LEFT.trim_start_matches('/'));
-    if mount_bind("/", &left).is_err() {
-        let _ = fs::remove_file(INIT);
-    }
     // The root of the initramfs can be neither unmounted nor pivoted away; the new root is moved on top of it. It is a mount
     // with a parent, which is what pivot_root(2) asks of it when containers are made.
     mount_move(".", "/").context("cannot move the new root to /")?;
@@ -109,20 +96,13 @@ fn copy_to_ramfs() -> anyhow::Result<String> {
     Ok(copy)
 }
 
-/// Give back the memory of this program's copy in the initramfs, which takes as long as a few phases: the machine is ready before it.
-pub fn free_program() {
-    let _ = fs::remove_file(format!("{LEFT}{INIT}"));
-    let _ = unmount(LEFT, UnmountFlags::DETACH);
-}
-
-/// Give back the memory of the initramfs, but for this program. The image goes too: it is mounted, and with its name gone nothing can write
-/// to it.
+/// Give back the memory of the initramfs. The image goes too: it is mounted, and with its name gone nothing can write to it.
 fn free_initramfs() {
     let Ok(device) = fs::metadata("/").map(|meta| meta.dev()) else { return };
     for entry in fs::read_dir("/").into_iter().flatten().flatten() {
         let path = entry.path();
         // Never into another file system: those mounts are to live on.
-        if path == Path::new(INIT) || !fs::symlink_metadata(&path).is_ok_and(|meta| meta.dev() == device) {
+        if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.dev() == device) {
             continue;
         }
         let _ = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

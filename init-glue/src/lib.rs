@@ -1,4 +1,4 @@
-//! PID 1 of Coracle: from `/init` in the initramfs to a shell prompt, and back down to power-off.
+//! PID 1 of Coracle: from `/init` in the initramfs (the program `coracle-early`) to a shell prompt, and back down to power-off.
 //!
 //! Principles:
 //! - PID 1 never ends and never panics: the kernel panics if it does. What goes wrong is said on the console, and the
@@ -41,7 +41,7 @@ pub const RUN: &str = "/run/coracle";
 /// Persistent state of the machine.
 pub const STATE: &str = "/var/lib/coracle";
 
-/// Be PID 1: in the initramfs, move to the real root and run again from there; in the real root, boot the machine.
+/// Be PID 1 in the root that stage 1 ([`early`]) has entered: boot the machine.
 /// Comes back only where this is not PID 1, with the exit status.
 #[must_use]
 pub fn main() -> i32 {
@@ -51,11 +51,6 @@ pub fn main() -> i32 {
     }
     let start = early::start_time();
     signals::block_all();
-    if early::is_initramfs() {
-        let error = early::enter_root(start);
-        console::say(&format!("coracle: cannot enter the root file system: {error:#}"));
-        console::say("coracle: going on in the initramfs; reboot with a sound image");
-    }
     phases::boot(start)
 }
 

@@ -148,7 +148,6 @@ impl Init {
         });
         say(&format!("coracle: ready in {} ms", early::now().saturating_sub(self.start).as_millis()));
         self.start_due();
-        early::free_program();
         tuning::settle(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
         machine::load_random_seed();
     }

@@ -20,9 +20,9 @@ struct Arguments {
     /// The static multicall binary.
     #[arg(long)]
     binary: PathBuf,
-    /// What runs as /init in the initramfs, if not the binary itself.
+    /// The static program that is /init in the initramfs.
     #[arg(long)]
-    init: Option<PathBuf>,
+    init: PathBuf,
     /// File with the applets' names, one a line: what `coracle --list` printed.
     #[arg(long)]
     applets: PathBuf,
@@ -85,7 +85,7 @@ fn pack(args: &Arguments) -> Result<()> {
     root::erofs(&tree, &root_image, &root)?;
     say(&root_image, "root")?;
     let initramfs = args.out.join("initramfs.cpio.zst");
-    initramfs::write(args.init.as_ref().unwrap_or(&args.binary), &root_image, args.epoch, &initramfs)?;
+    initramfs::write(&args.init, &root_image, args.epoch, &initramfs)?;
     say(&initramfs, "initramfs")?;
     let kernel_version = first_line(&args.kernel.join("version"))?;
     let uki = args.out.join("coracle.efi");
