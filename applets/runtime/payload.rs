@@ -165,6 +165,8 @@ impl Payload {
             // The parent is gone and with it who would want this container.
             rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
                 .doing(|| "end without a parent".into())?;
+            // The first process of a PID namespace cannot be killed from within, not even by itself (pid_namespaces(7)).
+            return Err(Errno::CANCELED).doing(|| "go on without a parent".into());
         }
         if !is_early {
             self.drop_privileges(&ids, pid)?;

@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Killed {
     /// Number of the system call that it was about to make.
     syscall: String,
+    /// The name that the process had given itself.
+    name: String,
     /// Whether it was the command itself; else a process that it made.
     leader: bool,
 }
@@ -27,7 +29,7 @@ pub struct Killed {
 impl fmt::Display for Killed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let who = if self.leader { "the command" } else { "a process of it" };
-        write!(out, "{who} at system call {}", self.syscall)
+        write!(out, "{who} ({}) at system call {}", self.name, self.syscall)
     }
 }
 
@@ -168,8 +170,9 @@ impl Trace {
             Phase::Counting(0) => {
                 let syscall = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
                 let syscall = syscall.split(' ').next().unwrap_or_default().to_owned();
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned();
                 kill(pid, Signal::SIGKILL).unwrap();
-                self.killed = Some(Killed { syscall, leader: pid == self.leader });
+                self.killed = Some(Killed { syscall, name, leader: pid == self.leader });
                 self.let_go();
             }
             Phase::Counting(left) => self.phase = Phase::Counting(left - 1),
