@@ -1,12 +1,13 @@
 //! The container's root: mounted, addressed by a descriptor, and made `/`.
 
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use coracle_abi::mount::{Propagation, attr, mount_setattr};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, statx,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat, openat2, readlinkat, statx,
 };
 use rustix::io::Errno;
 use rustix::mount::MountPropagationFlags;
@@ -20,6 +21,9 @@ use super::channel::{Doing, Step};
 
 /// Longest value that fsconfig(2) takes.
 pub(super) const FSCONFIG_LIMIT: usize = 255;
+
+/// Links one after the other that lead to a mount point which is to be made.
+const MAX_LINKS: u32 = 8;
 
 /// The attached root of the container; paths are resolved below it.
 pub(super) struct Rootfs(OwnedFd);
@@ -129,7 +133,7 @@ impl Rootfs {
         let words = || format!("open the mount point {} in the container", path.display());
         let target = match self.resolve(path, links) {
             Err(Errno::NOENT) => {
-                self.make(path, kind, links).doing(|| format!("make {} in the container", path.display()))?
+                self.make(path, kind, links, MAX_LINKS).doing(|| format!("make {} in the container", path.display()))?
             }
             Err(Errno::LOOP) if links == Links::Refuse => {
                 return Err(Errno::LOOP)
@@ -145,17 +149,26 @@ impl Rootfs {
         }
     }
 
-    fn make(&self, path: &Path, kind: Target, links: Links) -> Result<OwnedFd, Errno> {
+    /// `left`: links that lead nowhere yet which may be followed.
+    fn make(&self, path: &Path, kind: Target, links: Links, left: u32) -> Result<OwnedFd, Errno> {
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let parent = match path.parent() {
             None => return Err(Errno::INVAL),
             Some(parent) => match self.resolve(parent, links) {
-                Err(Errno::NOENT) => self.make(parent, Target::Directory, links)?,
+                Err(Errno::NOENT) => self.make(parent, Target::Directory, links, left)?,
                 found => found?,
             },
         };
         make_entry(parent.as_fd(), name, kind)?;
-        self.resolve(path, links)
+        match self.resolve(path, links) {
+            // A link whose end is missing, as /etc/resolv.conf often is: the mount point is its end, which is in the root like all else.
+            Err(Errno::NOENT) if links == Links::Follow && left > 0 => {
+                let end = readlinkat(&parent, name, Vec::new())?;
+                let end = path.parent().ok_or(Errno::INVAL)?.join(OsStr::from_bytes(end.as_bytes()));
+                self.make(&end, kind, links, left - 1)
+            }
+            found => found,
+        }
     }
 
     /// Make the root read-only.

@@ -149,3 +149,30 @@ fn go_2022_0482_a_flood_stays_outside() {
     client.wait().unwrap();
     assert_eq!(engine.leftovers(), (0, vec![]));
 }
+
+#[test]
+fn mount_points_behind_links_are_made_in_the_root() {
+    let Some(engine) = Engine::new() else { return };
+    let outside = engine.dir.path().join("outside");
+    let up = "../".repeat(20);
+    for (number, link) in [
+        "/run/there/resolv.conf".to_owned(),
+        "../run/there/resolv.conf".to_owned(),
+        outside.join("resolv.conf").to_str().unwrap().to_owned(),
+        format!("{up}{}", outside.join("resolv.conf").display()),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let tree = engine.dir.path().join("tree");
+        let name = tree.join("etc/resolv.conf");
+        let _ = fs::remove_file(&name);
+        symlink(link, &name).unwrap();
+        let image = format!("linked-{number}");
+        engine.import(&tree, &image);
+        let output =
+            engine.ctr(&["run", "--rm", "--network", "none", "--dns", "192.0.2.9", &image, "cat", "/etc/resolv.conf"]);
+        assert!(text(&output.stdout).contains("192.0.2.9"), "{link}: {}", text(&output.stderr));
+        assert!(!outside.exists(), "{link} was followed out of the root");
+    }
+}

@@ -10,7 +10,7 @@ pub const CASES: &[Case] = &[
     ),
     (
         "tar",
-        "touch -hd @1000 tree/* tree/*/* tree/.h* tree; /usr/bin/tar --sort=name -cf a.tar tree && mkdir o && tar xf a.tar -C o && find o -printf '%p %y %m %l %T@ %n\\n' | grep -v '^o ' | cut -d. -f1-2 | sort",
+        "touch -hd @1000 tree/* tree/*/* tree/*/*/* tree/.h* tree; /usr/bin/tar --sort=name -cf a.tar tree && mkdir o && tar xf a.tar -C o && find o -printf '%p %y %m %l %T@ %n\\n' | grep -v '^o ' | cut -d. -f1-2 | sort",
     ),
     (
         "tar",

@@ -99,8 +99,9 @@ fn list(profile: &LinuxSeccomp, abi: Abi, nr: u32, call: [u64; 6]) -> u32 {
     if let Some(rule) = always.or_else(|| about.iter().find(|rule| applies(&args(rule), call))) {
         return rule.action().as_u32(rule.errno_ret());
     }
-    let newest = rules.iter().flat_map(numbers).max().unwrap_or(0);
-    if nr > newest && profile.default_action() == LinuxSeccompAction::ScmpActErrno {
+    // A profile that knows no call of this ABI does not tell newer ones from older ones.
+    let newest = rules.iter().flat_map(numbers).max();
+    if newest.is_some_and(|newest| nr > newest) && profile.default_action() == LinuxSeccompAction::ScmpActErrno {
         return ENOSYS;
     }
     profile.default_action().as_u32(profile.default_errno_ret())
