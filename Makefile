@@ -4,6 +4,8 @@
 #   make test                    set up and run everything; the last line is `N passed, N failed, N skipped`
 #   make image [ARCH=] [KERNEL=] build out/ARCH/*; ARCH x86_64 | arm64 (default: this machine's), KERNEL vm | edge
 #   make bench [ARCH=]           build the image, measure it against its peers, print DESIGN.md's budgets; out/bench/ARCH.json
+#   make conformance             the OCI runtime beside runc and crun, and under podman, buildah and containerd (x86_64; not part of
+#                                `make test` yet: it has not been timed)
 #   make lint                    fmt, clippy, cargo deny, direction of dependencies
 #
 # PROFILE=quick builds without link-time optimisation: for boot tests while working.
@@ -18,7 +20,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where rustup puts cargo, also for a user whose profile does not say so yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: run test image bench lint setup setup-test setup-bench binary kernel kernel-check clean
+.PHONY: run test image bench conformance lint setup setup-test setup-bench binary kernel kernel-check clean
 
 run: setup
 	@$(MAKE) --no-print-directory image
@@ -34,6 +36,10 @@ image: setup
 bench: setup-bench
 	@$(MAKE) --no-print-directory image CORACLE_SETUP=done
 	@tests/bench/run.sh $(ARCH)
+
+conformance: setup-test
+	@$(MAKE) --no-print-directory image ARCH=x86_64 CORACLE_SETUP=done
+	@python3 tests/debian-vm
 
 lint:
 	@setup/lint.sh

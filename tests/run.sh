@@ -56,7 +56,6 @@ for arch in x86_64 arm64; do
 	step "image-$arch" make --no-print-directory image CORACLE_SETUP=done ARCH=$arch
 	suite "vm-$arch" python3 tests/vm $arch
 done
-suite runtime-x86_64 python3 tests/debian-vm
 step reproducible tests/reproducible.sh x86_64
 
 echo "$passed passed, $failed failed, $skipped skipped"
