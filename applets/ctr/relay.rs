@@ -274,7 +274,7 @@ impl Relay {
         let count = poll(&mut polled, timeout.map(timespec).as_ref())?;
         if count == 0 && !self.is_settled {
             // It is there to wait from now on, for long. What it did before needs no memory any more.
-            // On arm64 containers whose monitors did this were found killed; why is not known yet.
+            // On arm64 frames were larger than what was kept of the stack, and monitors died; off there until it is tried anew.
             if cfg!(target_arch = "x86_64") {
                 let _ = coracle_abi::memory::settle();
             }

@@ -12,7 +12,7 @@ const OF_FILE: u64 = 1 << 61;
 const ENTRIES: usize = 256;
 
 /// Below the caller's frame so much of the stack is left alone: the frames of this function, and what signal handlers need.
-const STACK_KEPT: usize = 16 << 10;
+const STACK_KEPT: usize = 128 << 10;
 
 /// Take out of this process' memory what it can do without while it waits: the pages of its program that are as they are in the file,
 /// which come back when they are needed, and the stack below what is in use. For a process with one thread.
