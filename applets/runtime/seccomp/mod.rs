@@ -251,6 +251,27 @@ mod tests {
         assert_eq!(run(filter.program(), arch, 1000, [0; 6]), NO_SUCH_CALL);
     }
 
+    /// Found by `program_and_list_decide_alike`.
+    #[test]
+    fn without_rules_all_calls_get_the_default() {
+        let architectures =
+            ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32", "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"];
+        let profile = serde_json::json!({
+            "defaultAction": "SCMP_ACT_ERRNO", "architectures": architectures, "syscalls": [],
+        });
+        let filter = compile(&serde_json::from_value(profile).unwrap()).unwrap();
+        let calls: &[(u32, u32)] = if cfg!(target_arch = "x86_64") {
+            &[(0xc000_003e, 0), (0xc000_003e, 0x4000_0000), (0x4000_0003, 0)]
+        } else {
+            &[(0xc000_00b7, 0), (0x4000_0028, 0)]
+        };
+        for &(arch, bit) in calls {
+            for nr in [0, 1, 599] {
+                assert_eq!(run(filter.program(), arch, nr | bit, [0; 6]), EPERM, "{arch:#x} {nr}");
+            }
+        }
+    }
+
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn other_architectures_of_x86() {
