@@ -19,7 +19,7 @@ pub const CASES: &[Case] = &[
     // What is listed, long.
     (
         "tar",
-        "touch -hd 2001-02-03T04:05:06Z tree/* tree; chown 12345:54321 words; touch -d 2001-02-03T04:05:06Z words; tar --sort=name -cf a.tar tree words; export TZ=UTC; tar tvf a.tar; /usr/bin/tar tvf a.tar; tar --numeric-owner -tvf a.tar | head -2",
+        "touch -hd 2001-02-03T04:05:06Z tree/* tree/*/* tree/*/*/* tree/.h* tree; chown 12345:54321 words; touch -d 2001-02-03T04:05:06Z words; tar --sort=name -cf a.tar tree words; export TZ=UTC; tar tvf a.tar; /usr/bin/tar tvf a.tar; tar --numeric-owner -tvf a.tar | head -2",
     ),
     (
         "tar",
