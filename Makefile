@@ -3,9 +3,8 @@
 #   make run                     install what is missing, build, boot the image in QEMU, leave you in its shell
 #   make test                    set up and run everything; the last line is `N passed, N failed, N skipped`
 #   make image [ARCH=] [KERNEL=] build out/ARCH/*; ARCH x86_64 | arm64 (default: this machine's), KERNEL vm | edge
-#   make bench [ARCH=]           build the image, measure it against its peers, print DESIGN.md's budgets; out/bench/ARCH.json
-#   make conformance             the OCI runtime beside runc and crun, and under podman, buildah and containerd (x86_64; not part of
-#                                `make test` yet: it has not been timed)
+#   make bench [ARCH=]           build the image, measure it against its peers, print the budgets; out/bench/ARCH.json
+#   make conformance             the OCI runtime beside runc and crun, and under podman, buildah and containerd (x86_64)
 #   make lint                    fmt, clippy, cargo deny, direction of dependencies
 #
 # PROFILE=quick builds without link-time optimisation: for boot tests while working.

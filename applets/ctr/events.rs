@@ -1,4 +1,4 @@
-//! What happens to containers, images, volumes and networks: a bounded log below the volatile directory, to which every command appends,
+//! What happens to containers, images and volumes: a bounded log below the volatile directory, to which every command appends,
 //! and `ctr events`, which prints and follows it.
 //!
 //! The log is one JSON object a line, in Docker's form. It is turned over at [`MAX_SIZE`]; one old log is kept.
@@ -36,7 +36,7 @@ pub struct Event {
     /// A container's image.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     from: String,
-    /// `container`, `image`, `volume` or `network`.
+    /// `container`, `image` or `volume`.
     #[serde(rename = "Type")]
     kind: String,
     /// What happened.

@@ -150,7 +150,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("cp", "Copy files between a container and the host", |args| call(args, cp::cp)),
     subcommand("create", "Create a container, not started", |args| call(args, run::create)),
     subcommand("diff", "List what a container has changed in its image", |args| call(args, diff::diff)),
-    subcommand("events", "Print what happens to containers and images", |args| call(args, events::events)),
+    subcommand("events", "Print what happens to containers, images and volumes", |args| call(args, events::events)),
     subcommand("exec", "Run a process in a running container", |args| call(args, exec::exec)),
     subcommand("export", "Write a container's root as a tar archive", |args| call(args, export::export)),
     subcommand("history", "Print how an image was made", |args| call(args, history::history)),
@@ -158,7 +158,9 @@ const SUBCOMMANDS: &[Subcommand] = &[
     subcommand("images", "List images", |args| call(args, images::images)),
     subcommand("import", "Make an image of an archive of a root file system", |args| call(args, pull::import)),
     subcommand("info", "Print how things are", |args| call(args, system::info)),
-    subcommand("inspect", "Print all that is known of containers", |args| call(args, list::inspect)),
+    subcommand("inspect", "Print all that is known of containers, images and volumes", |args| {
+        call(args, list::inspect)
+    }),
     subcommand("kill", "Send a signal to containers", |args| call(args, lifecycle::kill)),
     subcommand("load", "Load images of docker save, or of an OCI layout", |args| call(args, load::load)),
     subcommand("login", "Log in to a registry", |args| call(args, login::login)),

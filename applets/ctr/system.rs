@@ -25,7 +25,7 @@ pub struct Args {
 enum Command {
     /// Print how much is on disk
     Df(DfArgs),
-    /// Print what happens to containers and images
+    /// Print what happens to containers, images and volumes
     Events(events::Args),
     /// Print how things are
     Info(InfoArgs),

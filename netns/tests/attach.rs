@@ -1,4 +1,4 @@
-//! Containers on bridges, in namespaces that the tests make: needs root, and `ip`, `nft`, `ping` as peers.
+//! Containers on bridges, in namespaces that the tests make: needs root, and `ip` and `nft` as peers.
 #![allow(clippy::unwrap_used)] // Helpers of tests, which clippy.toml does not know as such.
 
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-"""The table of DESIGN.md's budgets from the raw samples of one run: report.py RAW JSON.
+"""The table of budgets from the raw samples of one run: report.py RAW JSON.
 
 A value is the median of its samples. A ratio is between medians of the same run. Rows without a budget are there to be read.
 """

@@ -15,7 +15,6 @@ fn main() -> ExitCode {
     }
     let error = coracle_init::early::enter_root(coracle_init::early::now());
     coracle_init::console::say(&format!("coracle: cannot enter the root file system: {error:#}"));
-    // Without a root there is nothing to go on with: the kernel panics, reboots by itself, and the boot counter leads back to the version
-    // that worked.
+    // Without a root there is nothing to go on with: the kernel panics, and reboots by itself.
     ExitCode::FAILURE
 }
