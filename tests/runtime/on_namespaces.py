@@ -72,7 +72,7 @@ def unknown(box):
     box.refuses(linux=only("nonsense"))
 
 
-@case("the same kind of namespace twice is refused", crun="takes it")
+@case("the same kind of namespace twice is refused")
 def twice(box):
     box.refuses(hostname=None, linux=only("pid", "pid"))
 

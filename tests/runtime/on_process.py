@@ -94,7 +94,7 @@ def preserve_descriptors(box):
     equal(done.ok().splitlines()[:1], ["gift"])
 
 
-@case("LISTEN_FDS are passed on with LISTEN_PID 1")
+@case("LISTEN_FDS are passed on with LISTEN_PID 1", crun="passes on no LISTEN_PID")
 def listen_descriptors(box):
     c = box.container('cat <&3; echo "$LISTEN_FDS $LISTEN_PID"')
     (box.scratch / "gift").write_text("gift\n")
