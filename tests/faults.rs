@@ -12,9 +12,10 @@ mod census;
 mod tracer;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use census::Census;
@@ -25,25 +26,34 @@ use nix::sched::{CloneFlags, unshare};
 static TURN: Mutex<()> = Mutex::new(());
 /// What is still on its way when a command has ended may take this long to settle.
 const SETTLING: Duration = Duration::from_secs(10);
+/// The cgroup that the tests themselves are in.
+const TESTS: &str = "tests";
 /// Points that are skipped between two that are tried.
 const STRIDE: usize = 29;
 
-/// An engine with a state of its own, in namespaces of its own.
+/// An engine with a state of its own.
 struct Engine {
     dir: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
 }
 
 impl Engine {
-    fn new() -> Option<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Run a test with an engine, in namespaces and cgroups of its own.
+    fn test(test: impl FnOnce(&Engine) + Send + 'static) {
         let busybox = Path::new("/bin/busybox");
         if !nix::unistd::geteuid().is_root() || !busybox.exists() {
             println!("SKIP faults: needs root and Debian's busybox-static");
-            return None;
+            return;
         }
-        isolate();
-        let engine = Engine { dir: tempfile::tempdir().unwrap(), _turn: turn };
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        isolated(move || {
+            let engine = Engine::new(busybox);
+            engine.is_counted();
+            test(&engine);
+        });
+    }
+
+    fn new(busybox: &Path) -> Self {
+        let engine = Engine { dir: tempfile::tempdir().unwrap() };
         let tree = engine.dir.path().join("tree");
         fs::create_dir_all(tree.join("bin")).unwrap();
         fs::copy(busybox, tree.join("bin/busybox")).unwrap();
@@ -54,7 +64,18 @@ impl Engine {
         let tar = Command::new("tar").arg("-C").arg(&tree).arg("-cf").arg(&archive).arg(".").status().unwrap();
         assert!(tar.success());
         engine.succeed(&["import", archive.to_str().unwrap(), "busybox"]);
-        Some(engine)
+        engine
+    }
+
+    /// A census that does not see a container would find all well whatever is left of one.
+    fn is_counted(&self) {
+        let before = Census::take(self.dir.path());
+        self.succeed(RUN);
+        let running = Census::take(self.dir.path());
+        for kind in ["interfaces", "rules", "cgroups", "processes", "files"] {
+            assert!(running.count(kind) > before.count(kind), "no {kind} of a running container: {running}");
+        }
+        self.succeed(&["rm", "-f", "-v", "box"]);
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -135,20 +156,66 @@ impl Engine {
     }
 }
 
-/// Give this thread, and so all that it starts, a network, mounts and a cgroup of its own.
-fn isolate() {
-    let own = |path: &str| path.parse::<PathBuf>().unwrap().join(format!("coracle-faults-{}", std::process::id()));
+/// The cgroup v2 trees of this host, and the cgroup in each that this process is in.
+fn cgroup_trees() -> Vec<(PathBuf, PathBuf)> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/"));
     let trees = mounts.lines().filter(|line| line.contains(" - cgroup2 ")).filter_map(|line| line.split(' ').nth(4));
-    let trees: Vec<_> = trees.collect();
-    for tree in &trees {
-        fs::create_dir_all(own(tree)).unwrap();
-        fs::write(own(tree).join("cgroup.procs"), std::process::id().to_string()).unwrap();
+    trees.filter_map(|tree| Some((tree.into(), Path::new(tree).join(own?)))).collect()
+}
+
+/// Run a test in a thread, and so all that it starts, that has a network, mounts and cgroups of its own.
+///
+/// The root of its cgroups has no process in it, as on a machine of its own: else it could hand no controller on.
+fn isolated(test: impl FnOnce() + Send + 'static) {
+    let own = format!("coracle-faults-{}", std::process::id());
+    let trees = cgroup_trees();
+    for (tree, _) in &trees {
+        fs::create_dir_all(tree.join(&own).join(TESTS)).unwrap();
+        enter(&tree.join(&own));
     }
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP).unwrap();
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-    for tree in trees {
-        mount(Some(&own(tree)), tree, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    let (inside, name) = (trees.clone(), own.clone());
+    let result = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWCGROUP).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        for (tree, _) in inside {
+            mount(Some(&tree.join(&name)), &tree, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+            enter(&tree.join(TESTS));
+        }
+        test();
+    })
+    .join();
+    for (tree, before) in trees {
+        enter(&before);
+        let removed = remove_groups(&tree.join(&own));
+        assert!(removed.is_ok() || result.is_err(), "{own} is still in use: {removed:?}");
+    }
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Move this process, all its threads, to a cgroup.
+fn enter(group: &Path) {
+    fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+}
+
+/// Remove a cgroup and those in it, with what a test that failed has left running there.
+fn remove_groups(group: &Path) -> io::Result<()> {
+    fs::write(group.join("cgroup.kill"), "1")?;
+    for entry in fs::read_dir(group)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_groups(&entry.path())?;
+    }
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        match fs::remove_dir(group) {
+            // A killed process is in its cgroup until it has ended.
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            removed => return removed,
+        }
     }
 }
 
@@ -156,46 +223,53 @@ const RUN: &[&str] = &["run", "-d", "--name", "box", "-p", "18080:80", "-v", "/d
 
 #[test]
 fn create() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk("create", &[], &["create", "--name", "box", "-v", "/data", "busybox", "true"]);
+    Engine::test(|engine| {
+        engine.walk("create", &[], &["create", "--name", "box", "-v", "/data", "busybox", "true"]);
+    });
 }
 
 #[test]
 fn start() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk(
-        "start",
-        &[&["create", "--name", "box", "-p", "18080:80", "busybox", "sleep", "1000"]],
-        &["start", "box"],
-    );
+    Engine::test(|engine| {
+        engine.walk(
+            "start",
+            &[&["create", "--name", "box", "-p", "18080:80", "busybox", "sleep", "1000"]],
+            &["start", "box"],
+        );
+    });
 }
 
 #[test]
 fn run_detached() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk("run -d", &[], RUN);
+    Engine::test(|engine| {
+        engine.walk("run -d", &[], RUN);
+    });
 }
 
 #[test]
 fn run_to_the_end() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk("run --rm", &[], &["run", "--rm", "--name", "box", "-v", "/data", "busybox", "true"]);
+    Engine::test(|engine| {
+        engine.walk("run --rm", &[], &["run", "--rm", "--name", "box", "-v", "/data", "busybox", "true"]);
+    });
 }
 
 #[test]
 fn stop() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk("stop", &[RUN], &["stop", "-t", "0", "box"]);
+    Engine::test(|engine| {
+        engine.walk("stop", &[RUN], &["stop", "-t", "0", "box"]);
+    });
 }
 
 #[test]
 fn remove() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk("rm -f", &[RUN], &["rm", "-f", "-v", "box"]);
+    Engine::test(|engine| {
+        engine.walk("rm -f", &[RUN], &["rm", "-f", "-v", "box"]);
+    });
 }
 
 #[test]
 fn exec() {
-    let Some(engine) = Engine::new() else { return };
-    engine.walk("exec", &[RUN], &["exec", "box", "true"]);
+    Engine::test(|engine| {
+        engine.walk("exec", &[RUN], &["exec", "box", "true"]);
+    });
 }

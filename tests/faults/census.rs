@@ -28,6 +28,11 @@ impl Census {
         }
     }
 
+    /// How many there are of a kind.
+    pub fn count(&self, kind: &str) -> usize {
+        self.kinds.iter().filter(|(name, _)| *name == kind).map(|(_, names)| names.len()).sum()
+    }
+
     /// What came and what went.
     pub fn compared_with(&self, before: &Self) -> String {
         let mut text = String::new();
