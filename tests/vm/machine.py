@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 from console import Console
@@ -200,6 +201,17 @@ class Machine:
             raise Failed(f"no answer within {timeout} s to:\n{script}\nthe console's end:\n{self.console.tail()}") from None
         output = (self.share / f"{name}.out").read_text(errors="replace")
         return Result(output, int(answer.split()[1]))
+
+    def until(self, script, *patterns, timeout=120):
+        """Run a script again and again, until every regular expression matches some line of its output."""
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                return self.sh(script).expect(*patterns)
+            except Failed:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
 
     def end_by(self, command):
         """Run a command that ends the machine, and wait until QEMU has ended by itself."""
