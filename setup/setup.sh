@@ -28,7 +28,7 @@ test_packages=(
 	busybox-static docker-registry skopeo umoci                  # tests/peers: images and a registry
 	openssl                                                      # tests/oci: certificates
 	iproute2 nftables procps util-linux udhcpd dnsmasq-base      # peers of the applets and networks
-	sed grep findutils tar gzip diffutils gawk
+	sed grep findutils tar gzip diffutils gawk bsdextrautils xxd
 )
 bench_packages=(docker-registry skopeo umoci)                        # the registry, and who pulls from it
 packages=("${build_packages[@]}")

@@ -166,7 +166,7 @@ fn which() {
 
 #[test]
 fn swap_areas_and_file_systems_are_recognised() {
-    let script = "truncate -s 1M s; chmod 600 s; mkswap -L name -U 01234567-89ab-cdef-0123-456789abcdef s >/dev/null; /usr/sbin/blkid -p -o export s | grep -E '^(LABEL|UUID|TYPE)' | sort; cmp -n 4096 s s && blkid s; blkid -o value -s UUID s; blkid -s NOTHING s; echo $?; blkid words; echo $?";
+    let script = "truncate -s 1M s; chmod 600 s; mkswap -L name -U 01234567-89ab-cdef-0123-456789abcdef s >/dev/null; /usr/sbin/blkid -p -o export s | grep -E '^(LABEL|UUID|TYPE)' | sort; cmp -n 4096 s s && blkid s; blkid -o value -s UUID s; for o in full value export device; do blkid -o $o -s NOTHING s; echo $?; blkid -o $o s words s; echo $?; done; blkid words; echo $?";
     compare("mkswap", &[("mkswap blkid", script)]);
 }
 

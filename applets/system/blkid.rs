@@ -73,6 +73,7 @@ fn show(options: &Options) -> anyhow::Result<i32> {
         true => superblock::devices()?.iter().map(|name| superblock::node(name)).collect(),
         false => options.devices.clone(),
     };
+    let mut found = false;
     let mut shown = 0;
     for device in devices {
         let tags = match tags(&device) {
@@ -84,11 +85,16 @@ fn show(options: &Options) -> anyhow::Result<i32> {
                 continue;
             }
         };
+        if tags.is_empty() {
+            continue;
+        }
+        // Found is found, even if nothing of it was asked for.
+        found = true;
         let wanted = |tag: &&(&str, String)| {
             options.tags.is_empty() || options.tags.iter().any(|wanted| wanted.eq_ignore_ascii_case(tag.0))
         };
         let tags: Vec<_> = tags.iter().filter(wanted).collect();
-        if tags.is_empty() {
+        if tags.is_empty() && options.output != Output::Device {
             continue;
         }
         let device = device.display();
@@ -110,7 +116,7 @@ fn show(options: &Options) -> anyhow::Result<i32> {
         }
         shown += 1;
     }
-    Ok(if shown > 0 { 0 } else { NOTHING })
+    Ok(if found { 0 } else { NOTHING })
 }
 
 fn tags(device: &Path) -> io::Result<Vec<(&'static str, String)>> {

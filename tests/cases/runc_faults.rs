@@ -152,7 +152,12 @@ fn a_damaged_state_can_be_deleted() {
         .unwrap();
     bundle.detached(&["delete", "--force", &id]);
     assert!(!path.exists());
+    // Where the cgroup was stood in the state. A killed process is in it until it has ended.
     for group in cgroups(Path::new("/sys/fs/cgroup"), &bundle.prefix) {
-        let _ = fs::remove_dir(group);
+        let is_removed = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            fs::remove_dir(&group).is_ok()
+        });
+        assert!(is_removed, "{group} is still in use");
     }
 }

@@ -51,7 +51,11 @@ fn limits_are_in_the_cgroup() {
 
 #[test]
 fn limits_hold() {
-    let Some((mut bundle, _)) = bundle(json!({"memory": {"limit": 16_777_216}, "pids": {"limit": 8}})) else { return };
+    let Some((mut bundle, _)) =
+        bundle(json!({"memory": {"limit": 16_777_216, "swap": 16_777_216}, "pids": {"limit": 8}}))
+    else {
+        return;
+    };
     // A shell that cannot fork ends.
     let output = bundle.output("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 3 & done; echo all");
     assert!(

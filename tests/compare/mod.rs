@@ -2,6 +2,7 @@
 //! first in PATH and once with the host's; output and status must be the same. A case whose tool the host lacks is skipped and said
 //! so.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -28,6 +29,9 @@ const TOOLS: &[&str] = &[
     "blkid",
 ];
 
+/// Where the host's tools are.
+const HOST_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 fn run(script: &str, path: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let work = dir.path().join("w");
@@ -46,7 +50,7 @@ fn run(script: &str, path: &str) -> Output {
 }
 
 fn on_host(tool: &str) -> bool {
-    ["/usr/bin", "/bin"].iter().any(|dir| Path::new(dir).join(tool).exists())
+    HOST_PATH.split(':').any(|dir| Path::new(dir).join(tool).exists())
 }
 
 /// Run all cases of a group and fail with those that differ.
@@ -59,17 +63,16 @@ pub fn compare(group: &str, cases: &[Case]) {
     for tool in TOOLS.iter().filter(|tool| is_ours(tool)) {
         symlink(binary(), links.path().join(tool)).unwrap();
     }
-    let theirs = "/usr/bin:/bin";
-    let ours = format!("{}:{theirs}", links.path().display());
+    let ours = format!("{}:{HOST_PATH}", links.path().display());
     let mut failures = Vec::new();
-    let mut skipped = 0;
+    let (mut missing, mut skipped) = (BTreeSet::new(), 0);
     for (tools, script) in cases {
-        if let Some(missing) = tools.split_whitespace().find(|tool| !on_host(tool)) {
-            println!("{group}: skipped, the host has no {missing}: {script}");
+        if let Some(tool) = tools.split_whitespace().find(|tool| !on_host(tool)) {
+            missing.insert(tool);
             skipped += 1;
             continue;
         }
-        let (expected, got) = (run(script, theirs), run(script, &ours));
+        let (expected, got) = (run(script, HOST_PATH), run(script, &ours));
         if (&expected.stdout, expected.status.code()) != (&got.stdout, got.status.code()) {
             failures.push(format!(
                 "--- {script}\nhost ({:?}):\n{}{}\nours ({:?}):\n{}{}",
@@ -83,5 +86,9 @@ pub fn compare(group: &str, cases: &[Case]) {
         }
     }
     println!("{group}: {} cases, {skipped} skipped, {} differ", cases.len(), failures.len());
+    if skipped > 0 {
+        // One line for one test, which is how the suite counts.
+        println!("SKIP {group}: {skipped} of {} cases, the host has no {missing:?}", cases.len());
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -224,8 +224,9 @@ fn pulls_killed_anywhere_leave_a_store_that_works() {
     assert_eq!(place.kept(), [""; 0]);
 }
 
-/// On a disk of 72 MiB, of which 64 are left alone, the command must be refused and leave nothing behind.
-fn refused_by_a_full_disk(test: &str, place: &Place, arguments: &str) {
+/// On a disk of 72 MiB, of which 64 are left alone, the command must be refused and leave nothing behind. False where there can be no
+/// such disk.
+fn refused_by_a_full_disk(test: &str, place: &Place, arguments: &str) -> bool {
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-c"]).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     let script = format!(
@@ -238,11 +239,12 @@ fn refused_by_a_full_disk(test: &str, place: &Place, arguments: &str) {
     let outcome = outcome(output);
     if !crate::place::is_root() || outcome.code == Some(77) {
         println!("SKIP {test}: needs root and a mount namespace");
-        return;
+        return false;
     }
     outcome.failed(&["size on disk exceeds the limit", "free space"]);
     assert_eq!(outcome.out, "", "left behind");
     place.untouched();
+    true
 }
 
 #[test]
@@ -250,7 +252,9 @@ fn a_full_disk() {
     let place = Place::new();
     let image = Image::new(&[Tar::new().file("big", noise(76 << 20)).end()]);
     let layer = place.input("layer.tar", &image.archives[0]);
-    refused_by_a_full_disk("a_full_disk", &place, &format!("import {} test", layer.display()));
+    if !refused_by_a_full_disk("a_full_disk", &place, &format!("import {} test", layer.display())) {
+        return;
+    }
     // A packed archive is unpacked beside the store: it must not take the space either.
     let saved = place.input("saved.tar.gz", &gzip(&image.saved().end()));
     refused_by_a_full_disk("a_full_disk", &place, &format!("load -i {}", saved.display()));
