@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod attacks;
 #[path = "cases/ctr_build.rs"]
 mod build;
+#[path = "cases/ctr_calls.rs"]
+mod calls;
 #[path = "cases/ctr_copy.rs"]
 mod copy;
 #[path = "cases/ctr_images.rs"]
@@ -37,6 +39,9 @@ mod users;
 mod volumes;
 #[path = "cases/ctr_watch.rs"]
 mod watch;
+
+#[cfg(target_arch = "x86_64")]
+mod probe;
 
 /// An engine with a state of its own, and an image `busybox` in it.
 struct Engine {

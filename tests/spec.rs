@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
+#[path = "cases/spec_attacks.rs"]
+mod attacks;
 #[path = "cases/spec_hooks.rs"]
 mod hooks;
 #[path = "cases/spec_mounts.rs"]
@@ -25,6 +27,9 @@ mod resources;
 mod seccomp;
 #[path = "cases/spec_users.rs"]
 mod users;
+
+#[cfg(target_arch = "x86_64")]
+mod probe;
 
 /// A bundle with a root of busybox; its configuration is `config`.
 struct Bundle {

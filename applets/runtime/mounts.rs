@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use coracle_abi::mount::{Propagation, attr, mount_setattr, set_id_map};
 use oci_spec::runtime::Mount;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, fstatfs, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, MountFlags, OpenTreeFlags, fsconfig_create,
@@ -235,7 +235,7 @@ impl MountPlan {
                 (mount, _) => mount.doing(words)?,
             },
         };
-        let target = rootfs.target(&self.destination, self.target(&mount).doing(words)?, self.links())?;
+        let target = self.open_target(rootfs, self.target(&mount).doing(words)?)?;
         attach(mount.as_fd(), target.as_fd()).doing(words)?;
         if let (Kind::FileSystem(_), Some((propagation, recursive))) = (&self.kind, self.propagation) {
             mount_setattr(mount.as_fd(), 0, 0, Some(propagation), recursive).doing(words)?;
@@ -250,6 +250,18 @@ impl MountPlan {
             Kind::FileSystem(name) => self.file_system(name, None).doing(words),
             Kind::Bind { .. } | Kind::Remount { .. } => Err(Errno::INVAL).doing(words),
         }
+    }
+
+    /// Open the mount point, made if it is not there. A link of the image does not lead into its procfs, where a destination may not
+    /// be by name either (CVE-2019-16884).
+    fn open_target(&self, rootfs: &Rootfs, kind: Target) -> Step<OwnedFd> {
+        let words = || format!("mount on {}: it lies behind a link into procfs", self.destination.display());
+        let target = rootfs.target(&self.destination, kind, self.links())?;
+        let is_behind_link = || rootfs.resolve(&self.destination, Links::Refuse).is_err();
+        if self.links() == Links::Follow && is_of_procfs(&target).doing(words)? && is_behind_link() {
+            return Err(Errno::LOOP).doing(words);
+        }
+        Ok(target)
     }
 
     fn target(&self, mount: &OwnedFd) -> Result<Target, Errno> {
@@ -383,7 +395,7 @@ impl MountPlan {
     /// named by its descriptor, in the host's procfs.
     fn mount_long(&self, name: &str, rootfs: &Rootfs) -> Step {
         let words = || format!("mount {} on {}", self.source.display(), self.destination.display());
-        let target = rootfs.target(&self.destination, Target::Directory, self.links())?;
+        let target = self.open_target(rootfs, Target::Directory)?;
         let path = format!("/proc/self/fd/{}", target.as_raw_fd());
         let options = self.data.iter().map(|(key, value)| match value {
             Some(value) => format!("{key}={value}"),
@@ -471,12 +483,17 @@ impl Attributes {
 
 /// Whether a path is the root of a procfs.
 fn is_procfs(path: &Path) -> bool {
-    /// `PROC_SUPER_MAGIC`, linux/magic.h.
-    const MAGIC: u64 = 0x9fa0;
     /// `PROC_ROOT_INO` of fs/proc.
     const ROOT: u64 = 1;
-    let found = rustix::fs::statfs(path).is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|magic| magic == MAGIC));
-    found && rustix::fs::stat(path).is_ok_and(|stat| stat.st_ino == ROOT)
+    let open = || openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    open().is_ok_and(|file| is_of_procfs(&file) == Ok(true) && fstat(&file).is_ok_and(|stat| stat.st_ino == ROOT))
+}
+
+/// Whether a file is one of a procfs.
+fn is_of_procfs(file: &OwnedFd) -> Result<bool, Errno> {
+    /// `PROC_SUPER_MAGIC`, linux/magic.h.
+    const MAGIC: u64 = 0x9fa0;
+    Ok(u64::try_from(fstatfs(file)?.f_type).is_ok_and(|magic| magic == MAGIC))
 }
 
 /// Whether a mount would stand for a part of procfs that matters (CVE-2019-16884). The files that lxcfs offers do not.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use super::{Engine, text};
 
@@ -26,7 +27,7 @@ fn both(engine: &Engine) -> [String; 2] {
     let stopped = engine.start("mkdir -p /data/sub; echo inside > /data/file");
     ok(engine, &["wait", &stopped]);
     assert!((0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         engine.ctr(&["exec", &running, "cat", "/data/file"]).status.success()
     }));
     [running, stopped]
@@ -184,6 +185,73 @@ fn cve_2018_15664_links_that_are_swapped_lead_nowhere() {
     ok(&engine, &["rm", "-f", &name]);
 }
 
+/// CVE-2019-14271: `cp` in the container's root loads what the image offers as a library, as a list of users or as a program.
+/// Here all that is a pipe into which nobody writes: who opens any of it hangs.
+#[test]
+fn cve_2019_14271_cp_uses_nothing_of_the_container() {
+    let Some(engine) = Engine::new() else { return };
+    let dir = work(&engine);
+    let tree = engine.dir.path().join("tree");
+    let mut traps: Vec<String> = "etc/ld.so.preload etc/ld.so.cache etc/ld.so.conf etc/nsswitch.conf etc/localtime \
+         lib64/ld-linux-x86-64.so.2 lib/ld-linux-aarch64.so.1 bin/tar bin/cp bin/gzip usr/bin/tar usr/bin/docker-tar"
+        .split_ascii_whitespace()
+        .map(str::to_owned)
+        .collect();
+    for folder in
+        ["lib", "lib64", "lib/x86_64-linux-gnu", "lib/aarch64-linux-gnu", "usr/lib", "usr/lib/x86_64-linux-gnu"]
+    {
+        for library in ["libc.so.6", "libnss_files.so.2", "libnss_compat.so.2", "libnss_dns.so.2", "libgcc_s.so.1"] {
+            traps.push(format!("{folder}/{library}"));
+        }
+    }
+    for trap in &traps {
+        let path = tree.join(trap);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _ = fs::remove_file(&path);
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o777)).unwrap();
+    }
+    fs::create_dir(tree.join("data")).unwrap();
+    fs::write(tree.join("data/file"), "from the container").unwrap();
+    engine.import(&tree, "hostile");
+    let within = |args: &[&str]| {
+        let mut child = engine.command(args).stdout(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return assert!(status.success(), "{args:?}");
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                panic!("{args:?} opens what is in the container");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    ok(&engine, &["create", "--name", "idle", "--network", "none", "hostile", "true"]);
+    let script =
+        "cd /etc; for file in passwd group; do rm -f $file; busybox mkfifo $file; done; touch /ready; exec sleep 100";
+    ok(&engine, &["run", "-d", "--name", "busy", "--network", "none", "hostile", "sh", "-c", script]);
+    let is_ready = || engine.ctr(&["cp", "busy:/ready", dir.to_str().unwrap()]).status.success();
+    assert!((0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        is_ready()
+    }));
+    let source = dir.join("source");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "from the host").unwrap();
+    for name in ["idle", "busy"] {
+        let out = dir.join(name);
+        within(&["cp", "-a", &format!("{name}:/data"), out.to_str().unwrap()]);
+        assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "from the container");
+        within(&["cp", "-a", source.to_str().unwrap(), &format!("{name}:/data")]);
+        within(&["cp", "-L", &format!("{name}:/data/source/file"), out.to_str().unwrap()]);
+        assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "from the host");
+        // The traps themselves are copied as what they are.
+        within(&["cp", &format!("{name}:/lib"), out.to_str().unwrap()]);
+        ok(&engine, &["rm", "-f", name]);
+    }
+}
+
 #[test]
 fn diff_tells_added_changed_and_deleted() {
     let Some(engine) = Engine::new() else { return };
@@ -226,7 +294,7 @@ fn commit_makes_an_image_of_a_container() {
     let Some(engine) = Engine::new() else { return };
     let name = engine.start("rm /bin/wc; rm -r /tmp; mkdir /tmp; echo new > /tmp/file; exec sleep 100");
     assert!((0..100).any(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
         engine.ctr(&["exec", &name, "cat", "/tmp/file"]).status.success()
     }));
     let args = [
