@@ -117,9 +117,9 @@ fn a_hostile_archive_stays_in_its_folder() {
     assert_eq!(unpack(&merged, &[]), (0, "lib l usr/lib\nusr d \nusr/lib d \nusr/lib/x f \n".into()));
 }
 
-/// CVE-2025-62518: the size in the pax header counts, not the one in the ustar header; else a hidden archive within a file is listed.
+/// The size in the pax header counts, not the one in the ustar header; else a hidden archive within a file is listed.
 #[test]
-fn a_pax_size_counts_as_it_does_for_gnu_tar() {
+fn cve_2025_62518_a_pax_size_counts_as_it_does_for_gnu_tar() {
     let hidden = file("hidden");
     let record = format!("13 size={:04}\n", hidden.len());
     assert_eq!(record.len(), 13);

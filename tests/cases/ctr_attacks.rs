@@ -3,11 +3,38 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Engine, text};
+
+/// docs/security.md names a test for each attack: it is there.
+#[test]
+fn every_test_that_the_table_names_exists() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![top.join("tests"), top.join("applets")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "py") {
+                sources += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let table = fs::read_to_string(top.join("docs/security.md")).unwrap();
+    let cells = table.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit_once(" | "));
+    let names: Vec<&str> = cells.flat_map(|(_, cell)| cell.split('`').skip(1).step_by(2)).collect();
+    assert!(names.len() > 50, "{names:?}");
+    for name in names {
+        let is_there = ["fn", "def"].iter().any(|word| sources.contains(&format!("{word} {name}(")));
+        assert!(is_there, "{name}");
+    }
+}
 
 #[test]
 fn cve_2024_21626_exec_in_proc_fd() {

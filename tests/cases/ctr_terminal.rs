@@ -196,3 +196,30 @@ fn wait_and_attach_right_after_the_start() {
         assert!(engine.ctr(&["rm", &name]).status.success());
     }
 }
+
+/// TIOCSTI types into a terminal. A container has none but its own, whoever called `ctr` from one.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiocsti_stays_in_the_containers_own_terminal() {
+    use crate::probe::{self, Abi, Arg};
+    let Some(engine) = Engine::new() else { return };
+    let tree = engine.dir.path().join("tree");
+    for number in 0..3 {
+        // ioctl(NUMBER, TIOCSTI, "\n")
+        let call = [Arg::Value(number), Arg::Value(0x5412), Arg::Data(b"\n")];
+        probe::write(&tree.join(format!("bin/type-{number}")), Abi::X86_64, &[(16, &call)]);
+    }
+    engine.import(&tree, "probes");
+    let script = "for number in 0 1 2; do type-$number; echo typed $?; done";
+    for options in [&["-i"][..], &["-t"], &["-it"], &[]] {
+        let args = [&["run", "--rm", "--network", "none"], options, &["probes", "sh", "-c", script]].concat();
+        let mut terminal = Terminal::run(&engine, &args);
+        for _ in 0..3 {
+            terminal.expect("typed ");
+        }
+        assert!(terminal.exit_code().is_some());
+        let moment = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let typed = poll(&mut [PollFd::new(&terminal.slave, PollFlags::IN)], Some(&moment)).unwrap();
+        assert_eq!(typed, 0, "{options:?}: it was typed into the caller's terminal");
+    }
+}

@@ -65,9 +65,9 @@ fn a_cgroup_below_the_containers() {
     assert_eq!(bundle.leftovers(), [""; 0]);
 }
 
-/// CVE-2026-30892, GO-2025-3528: a number that overflows is never another user.
+/// A number that overflows is never another user.
 #[test]
-fn a_user_that_overflows_is_refused() {
+fn cve_2026_30892_go_2025_3528_a_user_that_overflows_is_refused() {
     let Some(bundle) = Bundle::ours() else { return };
     let id = bundle.id("exec");
     bundle.start(&id);

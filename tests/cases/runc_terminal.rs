@@ -103,3 +103,50 @@ fn a_socket_without_a_terminal_is_refused() {
     assert!(said.contains("/nonexistent"), "{said}");
     assert_eq!(bundle.leftovers(), [""; 0]);
 }
+
+/// CVE-2025-52565: what is bound to /dev/console is named /dev/pts/N, or lies on a link, of the bundle's making.
+#[test]
+fn cve_2025_52565_console_and_pseudo_terminals_as_links() {
+    let Some(bundle) = Bundle::ours() else { return };
+    let outside = bundle.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "untouched").unwrap();
+    let socket = bundle.dir.path().join("s");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    bundle.set_args(&["sh", "-c", "echo changed > /dev/console"]);
+    let keep = |places: &[&str]| {
+        bundle.change(|config| {
+            config["process"]["terminal"] = json!(true);
+            let mounts = config["mounts"].as_array_mut().unwrap();
+            mounts.retain(|mount| places.contains(&mount["destination"].as_str().unwrap()));
+        });
+    };
+    let refused = |why: &str| {
+        let id = bundle.id("hostile");
+        let said = bundle.complaint(&["create", "--console-socket", socket.to_str().unwrap(), &id], 1);
+        assert!(said.contains(why), "{said}");
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "untouched");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "something was made on the host");
+        assert_eq!(bundle.leftovers(), [""; 0]);
+    };
+    let dev = bundle.path().join("rootfs/dev");
+    for target in [outside.join("file"), outside.join("new"), PathBuf::from("/proc/sys/kernel/core_pattern")] {
+        // A mount point that is a link.
+        keep(&["/proc", "/dev/pts"]);
+        symlink(&target, dev.join("console")).unwrap();
+        refused("symbolic link");
+        fs::remove_file(dev.join("console")).unwrap();
+    }
+    // Pseudo-terminals that are none.
+    keep(&["/proc"]);
+    fs::create_dir_all(dev.join("pts")).unwrap();
+    for number in 0..64 {
+        symlink(outside.join("file"), dev.join(format!("pts/{number}"))).unwrap();
+    }
+    refused("/dev/pts");
+    symlink("/dev/null", dev.join("pts/ptmx")).unwrap();
+    refused("/dev/pts");
+    fs::remove_file(dev.join("pts/ptmx")).unwrap();
+    fs::write(dev.join("pts/ptmx"), "").unwrap();
+    refused("/dev/pts");
+}

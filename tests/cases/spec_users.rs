@@ -44,8 +44,9 @@ fn file_systems_of_a_user_namespace() {
     );
 }
 
+/// CVE-2023-25809: with the host's cgroup namespace its cgroups are in sight, and were to be written.
 #[test]
-fn without_a_network_of_its_own_the_hosts_sysfs_is_read_only() {
+fn cve_2023_25809_the_hosts_cgroups_and_sysfs_are_read_only() {
     let Some(mut bundle) = Bundle::new() else { return };
     if !Bundle::is_ours() {
         return;

@@ -30,7 +30,7 @@ fn is_opaque(path: &Path) -> bool {
 }
 
 #[test]
-fn a_name_is_hidden() {
+fn whiteout_hides_a_name() {
     let Some(place) = imported(Tar::new().file(".wh.top", "").file("etc/.wh.passwd", "").file("a/b/.wh...c", ""))
     else {
         return;
@@ -41,7 +41,7 @@ fn a_name_is_hidden() {
 }
 
 #[test]
-fn what_the_layer_itself_holds_stays_in_any_order() {
+fn whiteout_leaves_what_the_layer_itself_holds_in_any_order() {
     let after = Tar::new().file("d/x", "mine").file("d/.wh.x", "").file("e/f", "mine").file(".wh.e", "");
     let before = Tar::new().file("d/.wh.x", "").file("d/x", "mine").file(".wh.e", "").file("e/f", "mine");
     for tar in [after, before] {
@@ -54,7 +54,7 @@ fn what_the_layer_itself_holds_stays_in_any_order() {
 }
 
 #[test]
-fn an_opaque_directory_in_any_order() {
+fn whiteout_of_all_of_a_directory_in_any_order() {
     for tar in [
         Tar::new().file("d/.wh..wh..opq", "").file("d/mine", "x"),
         Tar::new().file("d/mine", "x").file("d/.wh..wh..opq", ""),
@@ -66,7 +66,7 @@ fn an_opaque_directory_in_any_order() {
 }
 
 #[test]
-fn whiteouts_are_no_way_out() {
+fn whiteout_is_no_way_out() {
     for name in [".wh...", ".wh..", ".wh.", "d/.wh...", "d/.wh..", ".wh.d/x", "d/.wh..wh..opq/x"] {
         let place = Place::new();
         Way::Import.run(&place, &Tar::new().file(name, "").end(), &[]).failed(&["layer entry", "whiteout"]);
@@ -86,10 +86,10 @@ fn whiteouts_are_no_way_out() {
 }
 
 #[test]
-fn a_container_does_not_see_what_is_hidden() {
+fn whiteout_hides_from_containers() {
     let busybox = Path::new("/bin/busybox");
     if !is_root() || !busybox.exists() {
-        println!("SKIP a_container_does_not_see_what_is_hidden: needs root and Debian's busybox-static");
+        println!("SKIP whiteout_hides_from_containers: needs root and Debian's busybox-static");
         return;
     }
     let program = crate::tar::FILE;

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from harness import CGROUP, case, equal, expect, read, until
+from harness import CAPABILITIES, CGROUP, case, equal, expect, read, until
 
 MIB = 1 << 20
 
@@ -210,6 +210,28 @@ def devices_order(box):
     done = c.run()
     equal(c.out, "made\n")
     expect("not permitted" in done.err, done.err)
+
+
+@case("devices: without any rule, only the default devices can be used (GO-2022-0396)")
+def go_2022_0396_no_device_rules(box):
+    major = int(read("/sys/block/vda/dev").split(":")[0])
+    script = f"mknod /disk b {major} 0; head -c 1 /disk; mknod /mem c 1 1; head -c 1 /mem; head -c 1 /dev/zero | wc -c"
+    for devices in ([], None):
+        c = box.container(script, linux={"resources": {"devices": devices}})
+        done = c.run()
+        equal(c.out, "1\n")
+        equal(done.err.count("not permitted"), 2, done.err)
+
+
+@case("who may mount sees no cgroup but the own one")
+def cgroup_escape(box):
+    kinds = ("bounding", "effective", "permitted")
+    process = {"capabilities": {kind: [*CAPABILITIES, "CAP_SYS_ADMIN"] for kind in kinds}}
+    # The root of all cgroups has no type.
+    script = "mkdir /again; mount -t cgroup2 cgroup2 /again; cat /again/cgroup.type; ls -d /again/conformance; cat /proc/self/cgroup"
+    c = box.container(script, process=process)
+    c.run()
+    equal(c.out, "domain\n0::/\n")
 
 
 @case("the cgroup belongs to root, if its mount is read-only")

@@ -71,7 +71,7 @@ def exec_options(box):
 
 
 @case("exec --user with nonsense is an error, never another user (CVE-2026-30892)", runc="1.1.15 has that hole", crun="1.21 has that hole")
-def exec_user_nonsense(box):
+def cve_2026_30892_exec_user_nonsense(box):
     c = box.container().running()
     for text in ("x", "1000:x", "-1", "4294967296", "1000:", ":5", "1 000", "0x10"):
         done = c.exec("id -u", "--user", text)
@@ -118,13 +118,13 @@ def exec_cap(box):
 
 
 @case("exec has no capabilities in its inheritable set (CVE-2022-29162)")
-def exec_inheritable(box):
+def cve_2022_29162_exec_inheritable(box):
     c = box.container().running()
     equal(c.exec("grep CapInh /proc/self/status").ok().split()[1], "0" * 16)
 
 
 @case("exec's cwd below /proc/self/fd never leads to the host (CVE-2024-21626)")
-def exec_leaks(box):
+def cve_2024_21626_exec_leaks(box):
     c = box.container().running()
     for descriptor in range(3, 12):
         done = c.exec("ls ../../../../../../usr/sbin/", "--cwd", f"/proc/self/fd/{descriptor}")

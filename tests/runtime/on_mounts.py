@@ -244,7 +244,7 @@ def destination_dots(box):
 
 
 @case("/proc as a link is refused (CVE-2019-19921)")
-def proc_link(box):
+def cve_2019_19921_proc_link(box):
     c = box.container("true")
     (c.rootfs / "proc").rmdir()
     (c.rootfs / "proc").symlink_to("tmp")
@@ -252,7 +252,7 @@ def proc_link(box):
 
 
 @case("a mount over /proc other than proc is refused", crun="takes it")
-def over_proc(box):
+def cve_2019_16884_over_proc(box):
     folder = box.scratch / "fake"
     folder.mkdir()
     box.refuses(mounts=[bind(folder, "/proc")])
@@ -329,7 +329,7 @@ def masked_write(box):
 
 
 @case("a mask never reaches outside of the root, whatever /dev/null is (CVE-2025-31133)", runc="1.1.15 has that hole")
-def masked_null_link(box):
+def cve_2025_31133_masked_null_link(box):
     evil = f"evil-{box.scratch.name}"
     c = box.container(f"echo {evil} >/proc/timer_list", linux={"maskedPaths": ["/proc/timer_list"]})
     c.spec["mounts"] = [mount for mount in c.spec["mounts"] if not mount["destination"].startswith("/dev")]

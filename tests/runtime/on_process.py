@@ -64,7 +64,7 @@ def working_directory_relative(box):
 
 
 @case("cwd below /proc/self/fd never leads to the host (CVE-2024-21626)")
-def working_directory_leaks(box):
+def cve_2024_21626_working_directory_leaks(box):
     for descriptor in range(3, 12):
         c = box.container("ls ../../../../../../usr/sbin/runc; cat ../../../../../../etc/debian_version", process={"cwd": f"/proc/self/fd/{descriptor}"})
         done = c.run()
