@@ -14,7 +14,7 @@ use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize,
 use super::keys::{self, Keys, Watch};
 use super::record::{self, Record, Status};
 use super::wire::{self, CHUNK, Kind, Packet, Wire};
-use super::{lifecycle, reaper};
+use super::{lifecycle, limits, reaper};
 
 /// Signals that go on to the payload.
 const PROXIED: [Signal; 6] =
@@ -70,14 +70,21 @@ pub fn attach(args: &AttachArgs) -> anyhow::Result<i32> {
         record.state.status != Status::Restarting,
         "You cannot attach to a restarting container, wait until it is running"
     );
-    let config = record.config;
-    let wire = lifecycle::connect(&id)?.filter(|wire| wire.send(Kind::Attach, &[]).is_ok());
-    let Some(wire) = wire else { bail!("container {} is not running; `ctr start -a` starts it", args.container) };
+    ensure!(!limits::is_frozen(&id), "You cannot attach to a paused container, unpause it first");
+    let code = resume(&id, &args.manner, !args.no_stdin)?;
+    code.context("You cannot attach to a stopped container, start it first")
+}
+
+/// Follow a container that runs to its end; its exit status, `None` if it does not run.
+pub fn resume(id: &str, manner: &Manner, interactive: bool) -> anyhow::Result<Option<i32>> {
+    let config = Record::read(id)?.config;
+    let wire = lifecycle::connect(id)?.filter(|wire| wire.send(Kind::Attach, &[]).is_ok());
+    let Some(wire) = wire else { return Ok(None) };
     if let (true, Some((rows, columns))) = (config.tty, terminal_size()) {
         // Another size first: a change is what makes full-screen programs paint themselves anew.
         wire.send(Kind::Size, &wire::size(rows.saturating_add(1), columns))?;
     }
-    follow(&wire, &args.manner, config.open_stdin && !args.no_stdin, config.tty, Show::ALL)
+    follow(&wire, manner, config.open_stdin && interactive, config.tty, Show::ALL).map(Some)
 }
 
 /// Rows and columns of the caller's terminal.

@@ -8,6 +8,7 @@ use coracle_image_oci::Reference;
 use serde_json::{Map, Value, json};
 
 use super::create::store;
+use super::pause::while_frozen;
 use super::record::{self, Config, Record};
 use super::{events, limits, paths, reaper, time};
 
@@ -48,16 +49,11 @@ pub fn commit(args: &Args) -> anyhow::Result<i32> {
     let store = store()?;
     let base = store.resolve(&record.image).context("the container's image is gone")?;
     let _hold = store.hold()?;
-    let paused = limits::open(&id).filter(|_| args.pause && record.state.running && !record.state.paused);
-    if let Some(group) = &paused {
-        group.freeze()?;
-    }
-    let layer = store.add_upper(&paths::container(&id).join("upper"));
-    if let Some(group) = &paused {
-        group.thaw()?;
-    }
+    let to_pause = limits::open(&id).filter(|_| args.pause && record.state.running && !record.state.paused);
+    let upper = paths::container(&id).join("upper");
+    let layer = while_frozen(to_pause.as_ref(), || Ok(store.add_upper(&upper)?))?;
     let mut layers = store.layers_of(&base);
-    layers.push(layer?);
+    layers.push(layer);
     let mut config = config_of(&record.config);
     for change in &args.change {
         apply(&mut config, change)?;

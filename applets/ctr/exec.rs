@@ -155,10 +155,10 @@ fn running(name: &str) -> anyhow::Result<(Record, OwnedFd)> {
     let record = Record::read(&id)?;
     ensure!(
         record.state.status != Status::Restarting,
-        "Container {name} is restarting, wait until the container is running"
+        "Container {id} is restarting, wait until the container is running"
     );
     let Some(target) = target else { bail!("container {id} is not running") };
-    ensure!(!limits::is_frozen(&id), "Container {name} is paused, unpause the container before exec");
+    ensure!(!limits::is_frozen(&id), "Container {id} is paused, unpause the container before exec");
     Ok((record, target))
 }
 

@@ -139,17 +139,10 @@ fn ended(pidfd: &rustix::fd::OwnedFd, timeout: Duration) -> bool {
     }
 }
 
-/// Wait until the monitor has put the end on record.
+/// Wait until the monitor has put the end on record and is gone.
 fn recorded(id: &str) -> anyhow::Result<()> {
     let deadline = Instant::now() + RECORDING;
-    while paths::container(id).exists() {
-        // The monitor holds the lock until all is done.
-        if let Some(lock) = Lock::try_take(id)? {
-            return match Record::read(id)?.state.status {
-                status if status.is_live() => reaper::finish(id, lock),
-                _ => lock.remove().context("cannot remove the container's volatile files"),
-            };
-        }
+    while !reaper::sweep(id)? {
         ensure!(Instant::now() < deadline, "the container's monitor does not finish");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -230,8 +223,10 @@ fn see_restarting_end(id: &str) -> anyhow::Result<()> {
         if let Some(pidfd) = payload(id)? {
             send(&pidfd, libc::SIGKILL)?;
         }
-        // Connecting is what makes a monitor that waits look around.
-        drop(Wire::connect(&paths::live_container(id)));
+        // Connecting is what makes a monitor that waits look around; it can kill a payload that is not on record any more.
+        if let Ok(wire) = Wire::connect(&paths::live_container(id)) {
+            let _ = wire.send(Kind::Signal, &libc::SIGKILL.to_le_bytes());
+        }
         ensure!(Instant::now() < deadline, "the container's monitor does not finish");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -243,23 +238,16 @@ pub fn restart(args: &RestartArgs) -> anyhow::Result<i32> {
     crate::runtime::seal_self()?;
     each(&args.containers, |name| {
         let id = record::resolve(name)?;
-        // A container with --rm outlives this end.
-        let removes = Record::read(&id)?.host_config.auto_remove;
-        let set_remove = |remove| {
-            Record::change(&id, |record| {
-                record.host_config.auto_remove = remove;
-                Ok(())
-            })
-        };
-        if removes {
-            set_remove(false)?;
+        if Record::read(&id)?.host_config.auto_remove {
+            restart::keep(&id).with_context(|| format!("cannot restart container {name}"))?;
         }
-        see_stopped(tell_to_stop(name, &args.manner)?)?;
-        let code = super::run::start_again(&id);
-        if removes {
-            set_remove(true)?;
+        let stopped = tell_to_stop(name, &args.manner).and_then(see_stopped);
+        if stopped.is_err() {
+            restart::let_go(&id)?;
         }
-        ensure!(code? == 0, "cannot restart container {name}");
+        stopped?;
+        // The start lets it go.
+        ensure!(super::run::start_again(&id)? == 0, "cannot restart container {name}");
         events::of_container(&Record::read(&id)?, "restart", &[]);
         Ok(())
     })
@@ -300,14 +288,20 @@ pub fn rm(args: &RmArgs) -> anyhow::Result<i32> {
     })
 }
 
-/// Remove a container, with `force` also one that runs.
+/// Remove a container, with `force` also one that runs, or of which nobody can read what it is.
 pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::Result<()> {
+    if let (true, Err(error)) = (force && Record::exists(id), Record::read(id)) {
+        eprintln!("ctr: {error:#}");
+        restart::hold(id)?;
+        return reaper::remove_unreadable(id);
+    }
     if let Some(pidfd) = payload(id)? {
-        let state = if limits::is_frozen(id) { "paused" } else { "running" };
-        ensure!(
-            force,
-            "cannot remove container {name:?}: container is {state}: stop the container before removing or force remove"
-        );
+        let (state, way_out) = if limits::is_frozen(id) {
+            ("paused", " and must be unpaused first")
+        } else {
+            ("running", ": stop the container before removing or force remove")
+        };
+        ensure!(force, "cannot remove container {name:?}: container is {state}{way_out}");
         restart::hold(id)?;
         send(&pidfd, libc::SIGKILL)?;
         if let Some(group) = limits::open(id) {
@@ -329,16 +323,7 @@ pub fn remove(id: &str, name: &str, force: bool, with_volumes: bool) -> anyhow::
         return Ok(());
     }
     let Some(lock) = Lock::take(id)? else { bail!("container {name} is being started") };
-    // The monitor of one with --rm may have been faster.
-    if Record::exists(id) {
-        let record = Record::read(id)?;
-        if record.state.status.is_live() || Live::read(id).is_some() {
-            // Its monitor was killed while the start was under way: what the launcher has made since then is nobody's.
-            reaper::undo(id)?;
-        }
-        reaper::remove(&record, with_volumes)?;
-    }
-    Ok(lock.remove()?)
+    reaper::remove(id, lock, with_volumes)
 }
 
 /// Connect to the monitor of a container; `None` if it does not run.
@@ -349,8 +334,7 @@ pub fn connect(id: &str) -> anyhow::Result<Option<Wire>> {
             return Ok(Some(wire));
         }
         // A monitor without a socket is about to make it, or to be gone.
-        if let Some(lock) = Lock::try_take(id)? {
-            lock.remove().context("cannot remove the container's volatile files")?;
+        if reaper::sweep(id)? {
             return Ok(None);
         }
         ensure!(Instant::now() < deadline, "the container's monitor does not answer");

@@ -152,9 +152,9 @@ fn supervise(id: &str, mut relay: Relay, mut pidfd: OwnedFd, mut ends: Ends) -> 
         relay.end();
         let Some(delay) = backoff.after(id, code, begun.elapsed()) else {
             let result = record_end(id, code, Status::Exited);
-            return relay.conclude(id, code, result);
+            return relay.conclude(id, code, result.map(drop));
         };
-        if let Err(error) = record_end(id, code, Status::Restarting).and_then(|()| reaper::undo(id)) {
+        if let Err(error) = record_end(id, code, Status::Restarting).and_then(|record| reaper::undo(&record)) {
             return relay.conclude(id, code, Err(error));
         }
         relay.tell_apart(code);
@@ -191,13 +191,13 @@ fn run_again(id: &str) -> Result<(OwnedFd, Ends), i32> {
     }
 }
 
-fn record_end(id: &str, code: i32, status: Status) -> anyhow::Result<()> {
+fn record_end(id: &str, code: i32, status: Status) -> anyhow::Result<Record> {
     let record = Record::read(id)?;
     let oom_killed = limits::oom_killed(id);
     events::ended(&record, code, oom_killed);
-    if record.host_config.auto_remove {
+    if reaper::goes_with_its_end(&record) {
         // It is about to go.
-        return Ok(());
+        return Ok(record);
     }
     let health = Health::read(id).map(Health::stopped);
     let changed = Record::change(id, |record| {
@@ -209,7 +209,7 @@ fn record_end(id: &str, code: i32, status: Status) -> anyhow::Result<()> {
         record.restart_count += u32::from(status == Status::Restarting);
         Ok(())
     });
-    changed.map(drop).context("cannot record the end")
+    changed.context("cannot record the end")
 }
 
 /// Make this process a monitor: no terminal, no folder, no streams of the caller's.

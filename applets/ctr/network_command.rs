@@ -1,6 +1,6 @@
 //! `ctr network`: networks by name.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 
 use clap::Subcommand;
 
@@ -9,7 +9,7 @@ use super::format::{Inspector, Listing, Row};
 use super::network_connect::{self, ConnectArgs, DisconnectArgs};
 use super::network_create::{self, CreateArgs};
 use super::network_view::{self, View};
-use super::{Exit, names, network, reaper};
+use super::{Exit, names, network, prune, reaper};
 
 /// `network`.
 #[derive(clap::Args)]
@@ -93,7 +93,7 @@ pub fn network(args: &Args) -> anyhow::Result<i32> {
         Command::Ls { quiet, no_trunc, format, filter } => {
             list(&mut out, *quiet, *no_trunc, format.as_deref(), filter)?;
         }
-        Command::Prune { force, filter } => prune(&mut out, *force, filter)?,
+        Command::Prune { force, filter } => prune(*force, filter)?,
         Command::Rm { force, names } => return remove(&mut out, *force, names),
     }
     Ok(0)
@@ -229,34 +229,10 @@ fn users(network: &coracle_netns::Network) -> anyhow::Result<String> {
     Ok(each.collect::<Vec<_>>().join(", "))
 }
 
-fn prune(out: &mut impl Write, force: bool, filter: &[Filter]) -> anyhow::Result<()> {
+fn prune(force: bool, filter: &[Filter]) -> anyhow::Result<()> {
     let filters = Filters::new(filter, &["label", "label!", "until"])?;
     if !force {
-        writeln!(out, "WARNING! This will remove all custom networks not used by at least one container.")?;
-        write!(out, "Are you sure you want to continue? [y/N] ")?;
-        out.flush()?;
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
-        if !answer.trim().eq_ignore_ascii_case("y") {
-            return Ok(());
-        }
+        prune::confirm("network", "WARNING! This will remove all custom networks not used by at least one container.")?;
     }
-    reaper::sweep_live()?;
-    let mut removed = Vec::new();
-    for network in network::store().list()?.into_iter().filter(|network| !network_view::is_predefined(&network.name)) {
-        if !filters.labels(&network.labels) || !filters.until(&network.created)? {
-            continue;
-        }
-        match network::store().remove(&network) {
-            Ok(()) => removed.push(network.name),
-            Err(coracle_netns::Error::NetworkInUse { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    if !removed.is_empty() {
-        writeln!(out, "Deleted Networks:")?;
-        removed.iter().try_for_each(|name| writeln!(out, "{name}"))?;
-        writeln!(out)?;
-    }
-    Ok(())
+    prune::print("Deleted Networks:", &prune::prune_networks(&filters)?)
 }

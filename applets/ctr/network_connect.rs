@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use anyhow::{bail, ensure};
-use coracle_netns::namespace;
+use coracle_netns::{Network, namespace};
 
 use super::network::{self, Place};
 use super::network_options::{Target, parse_alias, parse_ip, parse_ip6};
 use super::network_view;
-use super::record::{self, Live, NetworkSettings, Record};
+use super::record::{self, Endpoint, Live, Record};
 use super::{lifecycle, names};
 
 /// `network connect`.
@@ -59,45 +59,67 @@ pub struct DisconnectArgs {
 /// Put a container on a further network.
 pub fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
     let id = record::resolve(&args.container)?;
-    let payload = lifecycle::payload(&id)?;
+    let runs = lifecycle::payload(&id)?.is_some();
     let view = network_view::find(&args.network)?;
-    let mut record = Record::read(&id)?;
     let Some(network) = view.network else { bail!(mode_conflict(&view.name)) };
-    ensure_movable(&record)?;
-    ensure!(
-        !record.network_settings.networks.contains_key(&network.name),
-        "endpoint with name {} already exists in network {}",
-        record.short_name(),
-        network.name
-    );
-    let target = Target::connect(&network.name, &args.alias, args.ip, args.ip6, args.gw_priority);
-    if !network.names {
-        target.ensure_default()?;
-    }
-    let endpoint = target.endpoint(&network)?;
-    record.network_settings.networks.insert(network.name.clone(), endpoint.clone());
-    if record.host_config.network_mode == "none" {
-        record.host_config.network_mode = network.name.clone();
-    }
-    if let Some(mut live) = Live::read(&id).filter(|_| payload.is_some()) {
-        let space = namespace::of_process(live.pid)?;
-        // Its ports are published where they were at its start.
-        let place = Place { record: &record, space: space.as_fd(), pid: live.pid, ports: &[] };
-        let attachment = place.attach(&network, &endpoint)?;
-        network::add(&mut live.network, &network, &endpoint, &attachment);
-        if let Err(error) = record_live(&id, &record, &live) {
-            coracle_netns::detach(&network, &id)?;
-            return Err(error);
+    let mut joined = false;
+    // Whoever else changes its networks waits, on record and live.
+    let changed = Record::change(&id, |record| {
+        ensure_movable(record)?;
+        ensure!(
+            !record.network_settings.networks.contains_key(&network.name),
+            "endpoint with name {} already exists in network {}",
+            record.short_name(),
+            network.name
+        );
+        let target = Target::connect(&network.name, &args.alias, args.ip, args.ip6, args.gw_priority);
+        if !network.names {
+            target.ensure_default()?;
         }
-        network::names_changed(&[&network])?;
+        let endpoint = target.endpoint(&network)?;
+        record.network_settings.networks.insert(network.name.clone(), endpoint.clone());
+        if record.host_config.network_mode == "none" {
+            record.host_config.network_mode = network.name.clone();
+        }
+        if let Some(live) = Live::read(&id).filter(|_| runs) {
+            joined = true;
+            join(record, live, &network, &endpoint)?;
+        }
+        Ok(())
+    });
+    if joined && changed.is_err() {
+        // It is not on record, nor is it to be there until its end, with which the rest goes.
+        let _ = leave(&id, &network, true);
     }
-    record.write()
+    changed.map(drop)
+}
+
+/// Put a running container on a network.
+fn join(record: &Record, mut live: Live, network: &Network, endpoint: &Endpoint) -> anyhow::Result<()> {
+    let space = namespace::of_process(live.pid)?;
+    // Its ports are published where they were at its start.
+    let place = Place { record, space: space.as_fd(), pid: live.pid, ports: &[] };
+    let attachment = place.attach(network, endpoint)?;
+    network::add(&mut live.network, network, endpoint, &attachment);
+    record_live(record, &live)?;
+    network::names_changed(&[network])
+}
+
+/// Take a container off a network, where it runs.
+fn leave(id: &str, network: &Network, runs: bool) -> anyhow::Result<()> {
+    coracle_netns::detach(network, id)?;
+    if let Some(mut live) = Live::read(id).filter(|_| runs) {
+        coracle_netns::attachment::restore_default_routes(id)?;
+        network::remove(&mut live.network, &network.name);
+        record_live(&Record::read(id)?, &live)?;
+    }
+    network::names_changed(&[network])
 }
 
 /// Take a container off a network.
 pub fn disconnect(args: &DisconnectArgs) -> anyhow::Result<()> {
     let id = record::resolve(&args.container)?;
-    let payload = lifecycle::payload(&id)?;
+    let runs = lifecycle::payload(&id)?.is_some();
     let name = match network_view::find(&args.network) {
         Ok(view) if view.network.is_some() => view.name,
         Ok(view) => bail!(mode_conflict(&view.name)),
@@ -105,27 +127,21 @@ pub fn disconnect(args: &DisconnectArgs) -> anyhow::Result<()> {
         Err(_) if args.force => args.network.clone(),
         Err(error) => return Err(error),
     };
-    let mut record = Record::read(&id)?;
-    ensure_movable(&record)?;
-    if record.network_settings.networks.remove(&name).is_none() {
-        ensure!(args.force, "container {} is not connected to network {name}", names::short(&id));
-    }
-    if record.host_config.network_mode == name {
-        let next = record.network_settings.networks.keys().next();
-        record.host_config.network_mode = next.cloned().unwrap_or_else(|| "none".into());
-    }
-    // On record first: whatever happens from here on, the container is off the network at its next start.
-    record.write()?;
-    if let Some(network) = network::store().get(&name)? {
-        coracle_netns::detach(&network, &id)?;
-        if let Some(mut live) = Live::read(&id).filter(|_| payload.is_some()) {
-            coracle_netns::attachment::restore_default_routes(&id)?;
-            network::remove(&mut live.network, &name);
-            record_live(&id, &record, &live)?;
+    let changed = Record::change(&id, |record| {
+        ensure_movable(record)?;
+        if record.network_settings.networks.remove(&name).is_none() {
+            ensure!(args.force, "container {} is not connected to network {name}", names::short(&id));
         }
-        network::names_changed(&[&network])?;
-    }
-    Ok(())
+        if record.host_config.network_mode == name {
+            let next = record.network_settings.networks.keys().next();
+            record.host_config.network_mode = next.cloned().unwrap_or_else(|| "none".into());
+        }
+        if let Some(network) = network::store().get(&name)? {
+            leave(&id, &network, runs)?;
+        }
+        Ok(())
+    });
+    changed.map(drop)
 }
 
 fn ensure_movable(record: &Record) -> anyhow::Result<()> {
@@ -143,12 +159,8 @@ fn mode_conflict(name: &str) -> String {
 }
 
 /// The payload may have ended meanwhile; then all this is undone with it.
-fn record_live(id: &str, record: &Record, live: &Live) -> anyhow::Result<()> {
-    ensure!(live.open()?.is_some(), "container {} is not running", record.short_name());
-    live.write(id)?;
-    write_files(record, &live.network)
-}
-
-fn write_files(record: &Record, settings: &NetworkSettings) -> anyhow::Result<()> {
-    network::write_hosts(record, settings)
+fn record_live(record: &Record, live: &Live) -> anyhow::Result<()> {
+    ensure!(live.open()?.is_some(), "container {} is not running", record.id);
+    live.write(&record.id)?;
+    network::write_hosts(record, &live.network)
 }

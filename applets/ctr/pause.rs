@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use coracle_cgroups::Cgroup;
 
 use super::lifecycle::{each, payload};
-use super::record::{self, Record, claim_name, named, release_name};
+use super::record::{self, Record, Status, claim_name, named, release_name};
 use super::{events, limits, names};
 
 /// How long the kernel may take to stop or start all processes of a container.
@@ -35,7 +35,7 @@ pub struct RenameArgs {
 pub fn pause(args: &Args) -> anyhow::Result<i32> {
     each(&args.containers, |name| {
         let (record, group) = running(name)?;
-        ensure!(!limits::is_frozen(&record.id), "Container {name} is already paused");
+        ensure!(!limits::is_frozen(&record.id), "Container {} is already paused", record.id);
         group.freeze()?;
         settle(&group, true)?;
         events::of_container(&record, "pause", &[]);
@@ -47,7 +47,7 @@ pub fn pause(args: &Args) -> anyhow::Result<i32> {
 pub fn unpause(args: &Args) -> anyhow::Result<i32> {
     each(&args.containers, |name| {
         let (record, group) = running(name)?;
-        ensure!(limits::is_frozen(&record.id), "Container {name} is not paused");
+        ensure!(limits::is_frozen(&record.id), "Container {} is not paused", record.id);
         group.thaw()?;
         settle(&group, false)?;
         events::of_container(&record, "unpause", &[]);
@@ -55,11 +55,24 @@ pub fn unpause(args: &Args) -> anyhow::Result<i32> {
     })
 }
 
+/// Do something while all processes of a cgroup, if there is one, stand still.
+pub fn while_frozen<T>(group: Option<&Cgroup>, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let Some(group) = group else { return work() };
+    let done = group.freeze().map_err(Into::into).and_then(|()| settle(group, true)).and_then(|()| work());
+    let thawed = group.thaw().context("cannot let the container go on");
+    let done = done?;
+    thawed.map(|()| done)
+}
+
 fn running(name: &str) -> anyhow::Result<(Record, Cgroup)> {
     let id = record::resolve(name)?;
-    ensure!(payload(&id)?.is_some(), "Container {id} is not running");
+    let payload = payload(&id)?;
+    let record = Record::read(&id)?;
+    let restarts = record.state.status == Status::Restarting;
+    ensure!(!restarts, "Container {id} is restarting, wait until the container is running");
+    ensure!(payload.is_some(), "container {id} is not running");
     let group = limits::open(&id).context("pausing needs cgroup v2, which this host has not mounted")?;
-    Ok((Record::read(&id)?, group))
+    Ok((record, group))
 }
 
 /// The kernel freezes each task when it comes by.

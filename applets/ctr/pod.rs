@@ -167,7 +167,7 @@ fn create(args: &CreateArgs) -> anyhow::Result<i32> {
         Some(name) => name.clone(),
         None => names::generate(0)?,
     };
-    ensure!(Pod::find(&name).is_err(), "the name {name:?} is in use by another pod");
+    ensure!(Pod::all()?.iter().all(|pod| pod.name != name), "the name {name:?} is in use by another pod");
     let root = empty_root()?;
     let hostname = args.hostname.clone().unwrap_or_else(|| name.replace(['_', '.'], "-"));
     let mut words = vec!["create".to_owned()];

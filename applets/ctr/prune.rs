@@ -1,4 +1,4 @@
-//! Removing what nothing uses: `ctr image prune`, and containers and volumes for `ctr system prune`.
+//! Removing what nothing uses: containers, images, networks and volumes.
 
 use std::io::{self, BufRead, Write};
 
@@ -10,7 +10,7 @@ use super::filter::{self, Filter, Filters};
 use super::format::decimal_size;
 use super::record::{Record, Status};
 use super::rmi::{InUse, chain_ids, untagged};
-use super::{events, images, lifecycle, paths, ps, reaper, volumes};
+use super::{events, images, lifecycle, network, network_view, paths, ps, reaper, volume, volumes};
 
 /// `image prune`.
 #[derive(clap::Args)]
@@ -139,18 +139,37 @@ pub fn writable_size(record: &Record) -> u64 {
     ps::disk_usage(&paths::container(&record.id).join("upper"))
 }
 
-/// Remove anonymous volumes that no container has.
-pub fn prune_volumes(filters: &Filters) -> anyhow::Result<Pruned> {
+/// Remove volumes that no container has: the anonymous ones, or all.
+pub fn prune_volumes(all: bool, filters: &Filters) -> anyhow::Result<Pruned> {
     let lock = volumes::lock()?;
     volumes::remove_remains(&lock)?;
     let mut pruned = Pruned::default();
     for volume in volumes::list()? {
-        if !volume.is_anonymous() || !filters.labels(&volume.labels) || !volumes::users(&volume.name)?.is_empty() {
+        let is_wanted = (all || volume.is_anonymous()) && filters.labels(&volume.labels);
+        if is_wanted && volumes::users(&volume.name)?.is_empty() {
+            pruned.bytes += ps::disk_usage(&volume.mountpoint);
+            volumes::remove(&lock, &volume.name)?;
+            volume::tell("destroy", &volume.name);
+            pruned.lines.push(volume.name);
+        }
+    }
+    Ok(pruned)
+}
+
+/// Remove networks that no running container is on.
+pub fn prune_networks(filters: &Filters) -> anyhow::Result<Pruned> {
+    reaper::sweep_live()?;
+    let mut pruned = Pruned::default();
+    for network in network::store().list()? {
+        let is_wanted = !network_view::is_predefined(&network.name) && filters.labels(&network.labels);
+        if !is_wanted || !filters.until(&network.created)? {
             continue;
         }
-        pruned.bytes += ps::disk_usage(&volume.mountpoint);
-        volumes::remove(&lock, &volume.name)?;
-        pruned.lines.push(volume.name);
+        match network::store().remove(&network) {
+            Ok(()) => pruned.lines.push(network.name),
+            Err(coracle_netns::Error::NetworkInUse { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     Ok(pruned)
 }

@@ -424,6 +424,21 @@ fn is_taken(name: &str) -> anyhow::Result<bool> {
     Ok(named(name).is_some())
 }
 
+/// Give back whatever name a container has that is on record no more.
+pub fn release_names(id: &str) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(paths::names()) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let link = entry?.path();
+        if std::fs::read_link(&link).is_ok_and(|target| target.as_os_str() == id) {
+            files::remove(&link)?;
+        }
+    }
+    Ok(())
+}
+
 /// Give a name back, if it is this container's.
 pub fn release_name(name: &str, id: &str) -> std::io::Result<()> {
     let link = paths::names().join(name);

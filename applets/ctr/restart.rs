@@ -1,7 +1,7 @@
 //! Restart policies: which end of a container is followed by another start, and after how long.
 //!
 //! A stop by hand is remembered by a file in the container's directory: it ends the restarting now, and keeps an `unless-stopped`
-//! container from coming back with the machine. While the machine shuts down nothing is started again, and no stop is by hand.
+//! container from coming back with the machine. So is a restart by hand, which a container with `--rm` outlives. While the machine shuts down nothing is started again, and no stop is by hand.
 
 use std::io;
 use std::path::PathBuf;
@@ -78,7 +78,27 @@ pub fn hold(id: &str) -> io::Result<()> {
 
 /// The container is being started by hand.
 pub fn release(id: &str) -> io::Result<()> {
-    files::remove(&stop_file(id))
+    files::remove(&stop_file(id))?;
+    let_go(id)
+}
+
+fn kept_file(id: &str) -> PathBuf {
+    paths::container(id).join("kept")
+}
+
+/// The container is being restarted: with `--rm` it outlives this end.
+pub fn keep(id: &str) -> io::Result<()> {
+    std::fs::write(kept_file(id), "")
+}
+
+/// Whether the container outlives its end in spite of `--rm`.
+pub fn is_kept(id: &str) -> bool {
+    kept_file(id).exists()
+}
+
+/// There is no restart after all.
+pub fn let_go(id: &str) -> io::Result<()> {
+    files::remove(&kept_file(id))
 }
 
 /// `autostart`.

@@ -57,8 +57,8 @@ impl Rootfs {
     }
 
     /// Done with it.
-    pub fn close(self) -> anyhow::Result<()> {
-        self.lock.map_or(Ok(()), Lock::remove).context("cannot let go of the container")
+    pub fn close(mut self) -> anyhow::Result<()> {
+        self.lock.take().map_or(Ok(()), Lock::remove).context("cannot let go of the container")
     }
 
     /// Open a path of the container; relative ones start at its root.
@@ -72,6 +72,13 @@ impl Rootfs {
                 opened => return opened,
             }
         }
+    }
+}
+
+impl Drop for Rootfs {
+    /// What was to be done failed, which is what there is to say.
+    fn drop(&mut self) {
+        let _ = self.lock.take().map_or(Ok(()), Lock::remove);
     }
 }
 

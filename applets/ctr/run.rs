@@ -1,13 +1,16 @@
 //! `ctr run`, `ctr create` and `ctr start`.
 
+use std::io::Write;
+
+use anyhow::{Context, bail, ensure};
+
 use super::attach::{Manner, Show};
 use super::lock::Lock;
 use super::options::Options;
 use super::record::{Record, State, Status};
 use super::start::{Started, start};
-use super::{attach, create, lifecycle, pod, reaper, record};
+use super::{attach, create, lifecycle, limits, names, pod, reaper, record};
 use crate::runtime;
-use std::io::Write;
 
 /// `run`.
 #[derive(clap::Args)]
@@ -54,7 +57,7 @@ pub struct StartArgs {
 
 /// Create a container and start it.
 pub fn run(args: &RunArgs) -> anyhow::Result<i32> {
-    anyhow::ensure!(
+    ensure!(
         !args.detach || args.options.attach.is_empty(),
         "conflicting options: cannot specify both --attach and --detach"
     );
@@ -79,30 +82,57 @@ pub fn create(args: &CreateArgs) -> anyhow::Result<i32> {
     Ok(0)
 }
 
-/// Start containers that do not run.
+/// Start containers that do not run. What cannot be started is reported, and the others are started all the same.
 pub fn start_existing(args: &StartArgs) -> anyhow::Result<i32> {
     runtime::seal_self()?;
-    let attach = args.attach || args.interactive;
-    anyhow::ensure!(!attach || args.containers.len() == 1, "--attach and --interactive take one container");
-    let mut worst = 0;
-    for name in &args.containers {
-        let id = record::resolve(name)?;
-        let is_running = lifecycle::payload(&id)?.is_some();
-        if is_running || Record::read(&id)?.state.status == Status::Restarting {
-            anyhow::ensure!(!attach, "container {name} is running; `ctr attach` follows it");
-            writeln!(std::io::stdout(), "{name}")?;
-            continue;
-        }
-        let Some(lock) = Lock::take(&id)? else { anyhow::bail!("container {name} is being started") };
-        let container = starting(&id)?;
-        let follow = attach.then_some((&args.manner, args.interactive && container.config.open_stdin, Show::ALL));
-        let code = begin(&container, lock, follow)?;
-        if !attach && code == 0 {
-            writeln!(std::io::stdout(), "{name}")?;
-        }
-        worst = worst.max(code);
+    if args.attach || args.interactive {
+        let [name] = &args.containers[..] else { bail!("you cannot start and attach multiple containers at once") };
+        return start_attached(name, args);
     }
-    Ok(worst)
+    let mut failed = Vec::new();
+    for name in &args.containers {
+        match start_one(name) {
+            Ok(0) => writeln!(std::io::stdout(), "{name}")?,
+            Ok(_) => failed.push(name.as_str()),
+            Err(error) => {
+                eprintln!("ctr: {error:#}");
+                failed.push(name);
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "failed to start containers: {}", failed.join(", "));
+    Ok(0)
+}
+
+/// Start a container, or leave it as it is if it runs; not 0 if that failed for a reason that has been printed.
+fn start_one(name: &str) -> anyhow::Result<i32> {
+    let id = record::resolve(name)?;
+    if runs(&id)? { Ok(0) } else { start_again(&id) }
+}
+
+/// Start a container and follow it, or only follow it if it runs; its exit status.
+fn start_attached(name: &str, args: &StartArgs) -> anyhow::Result<i32> {
+    let id = record::resolve(name)?;
+    if runs(&id)?
+        && let Some(code) = attach::resume(&id, &args.manner, args.interactive)?
+    {
+        return Ok(code);
+    }
+    let lock = lock(&id)?;
+    let container = starting(&id)?;
+    let interactive = args.interactive && container.config.open_stdin;
+    begin(&container, lock, Some((&args.manner, interactive, Show::ALL)))
+}
+
+/// Whether a container runs, or is about to again. One that is paused cannot be started.
+fn runs(id: &str) -> anyhow::Result<bool> {
+    let is_running = lifecycle::payload(id)?.is_some();
+    ensure!(!(is_running && limits::is_frozen(id)), "cannot start a paused container, try unpause instead");
+    Ok(is_running || Record::read(id)?.state.status == Status::Restarting)
+}
+
+fn lock(id: &str) -> anyhow::Result<Lock> {
+    Lock::take(id)?.with_context(|| format!("container {} is being started", names::short(id)))
 }
 
 /// Put a container on record as starting.
@@ -116,7 +146,7 @@ fn starting(id: &str) -> anyhow::Result<Record> {
 
 /// Start a container that does not run, without following it; exit status.
 pub fn start_again(id: &str) -> anyhow::Result<i32> {
-    let Some(lock) = Lock::take(id)? else { anyhow::bail!("the container is being started") };
+    let lock = lock(id)?;
     begin(&starting(id)?, lock, None)
 }
 

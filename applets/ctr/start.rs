@@ -42,10 +42,7 @@ pub fn start(record: &Record, lock: Lock, attached: bool, size: Option<(u16, u16
     drop(child);
     let mut buffer = [0; CHUNK];
     match ours.receive(&mut buffer)? {
-        Packet::Body(Kind::Started, _) => {
-            events::of_container(record, "start", &[]);
-            Ok(Started::Running(ours))
-        }
+        Packet::Body(Kind::Started, _) => Ok(Started::Running(ours)),
         Packet::Body(Kind::Failed, _) => Ok(Started::Failed(number(&buffer).unwrap_or(ENGINE_FAILED))),
         _ => bail!("the container's monitor ended before the start (killed, or out of memory?)"),
     }
@@ -130,15 +127,15 @@ fn fork_launcher(record: &Record, streams: Streams, size: Option<(u16, u16)>) ->
 
 /// Start the payload once more, in its monitor.
 pub fn launch_again(record: &Record) -> anyhow::Result<(Child, Wire, Ends)> {
-    let launched = fork_launcher(record, Streams::new(record)?, None)?;
-    events::of_container(record, "start", &[]);
-    Ok(launched)
+    fork_launcher(record, Streams::new(record)?, None)
 }
 
 /// Make the payload, hand its pidfd to the monitor, and end.
 fn launcher(record: &Record, io: Io<'_>, monitor: &Wire) -> i32 {
     match launch(record, io) {
         Ok((pidfd, console)) => {
+            // Before the monitor knows of it, so that no end comes first.
+            events::of_container(record, "start", &[]);
             let fds: Vec<_> = std::iter::once(pidfd.as_fd()).chain(console.as_ref().map(AsFd::as_fd)).collect();
             i32::from(monitor.send_fds(Kind::Started, &fds).is_err())
         }

@@ -265,8 +265,9 @@ fn prune(args: &PruneArgs) -> anyhow::Result<i32> {
         prune::print(title, &pruned)
     };
     show("Deleted Containers:", prune::prune_containers(&filters)?)?;
+    show("Deleted Networks:", prune::prune_networks(&filters)?)?;
     if args.volumes {
-        show("Deleted Volumes:", prune::prune_volumes(&filters)?)?;
+        show("Deleted Volumes:", prune::prune_volumes(false, &filters)?)?;
     }
     show("Deleted Images:", prune::prune_images(args.all, &filters)?)?;
     if args.filter.is_empty() {
@@ -277,7 +278,11 @@ fn prune(args: &PruneArgs) -> anyhow::Result<i32> {
 }
 
 fn warning(args: &PruneArgs) -> String {
-    let mut lines = vec!["WARNING! This will remove:".to_owned(), "  - all stopped containers".into()];
+    let mut lines = vec![
+        "WARNING! This will remove:".to_owned(),
+        "  - all stopped containers".into(),
+        "  - all networks not used by at least one container".into(),
+    ];
     if args.volumes {
         lines.push("  - all anonymous volumes not used by at least one container".into());
     }

@@ -9,9 +9,9 @@ use super::filter::{self, Filter, Filters};
 use super::format::{Inspector, Listing, Row, decimal_size};
 use super::lifecycle::each;
 use super::options_env::labels;
-use super::prune::{self, Pruned};
+use super::prune;
 use super::volumes::Volume;
-use super::{Exit, events, names, ps, volumes};
+use super::{Exit, events, names, volumes};
 
 /// `volume`.
 #[derive(clap::Args)]
@@ -151,7 +151,7 @@ pub fn volume(args: &Args) -> anyhow::Result<i32> {
                     &format!("WARNING! This will remove {which} local volumes not used by at least one container."),
                 )?;
             }
-            let pruned = remove_unused(all, &filters)?;
+            let pruned = prune::prune_volumes(all, &filters)?;
             prune::print("Deleted Volumes:", &pruned)?;
             writeln!(out, "Total reclaimed space: {}", decimal_size(pruned.bytes))?;
         }
@@ -160,7 +160,7 @@ pub fn volume(args: &Args) -> anyhow::Result<i32> {
 }
 
 /// An event of a volume.
-fn tell(action: &str, name: &str) {
+pub fn tell(action: &str, name: &str) {
     events::emit("volume", action, name, [("driver".to_owned(), "local".to_owned())].into());
 }
 
@@ -214,20 +214,4 @@ fn list(out: &mut impl Write, filters: &Filters, format: Option<&str>) -> anyhow
         rows.push(row.with_labels(&volume.labels));
     }
     LISTING.print(out, format, &rows)
-}
-
-fn remove_unused(all: bool, filters: &Filters) -> anyhow::Result<Pruned> {
-    let lock = volumes::lock()?;
-    volumes::remove_remains(&lock)?;
-    let mut pruned = Pruned::default();
-    for volume in volumes::list()? {
-        let wanted = (all || volume.is_anonymous()) && filters.labels(&volume.labels);
-        if wanted && volumes::users(&volume.name)?.is_empty() {
-            pruned.bytes += ps::disk_usage(&volume.mountpoint);
-            volumes::remove(&lock, &volume.name)?;
-            tell("destroy", &volume.name);
-            pruned.lines.push(volume.name);
-        }
-    }
-    Ok(pruned)
 }

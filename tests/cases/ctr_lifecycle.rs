@@ -127,6 +127,14 @@ fn a_paused_container_stands_still() {
     assert!(code == Some(1) && error.contains("is already paused"), "{error}");
     let (code, error) = fails(&engine, &["exec", &name, "true"]);
     assert!(code == Some(1) && error.contains("is paused, unpause the container before exec"), "{code:?} {error}");
+    for (args, wanted) in [
+        (["attach", &name], "You cannot attach to a paused container, unpause it first"),
+        (["start", &name], "cannot start a paused container, try unpause instead"),
+        (["rm", &name], "container is paused and must be unpaused first"),
+    ] {
+        let (code, error) = fails(&engine, &args);
+        assert!(code == Some(1) && error.contains(wanted), "{args:?}: {code:?} {error}");
+    }
     ok(&engine, &["unpause", &name]);
     assert!((0..100).any(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -189,4 +197,103 @@ fn events_are_followed() {
     assert_eq!(seen, ["create", "start", "die", "destroy"].map(|action| format!("{action} {name}")));
     follower.kill().unwrap();
     follower.wait().unwrap();
+}
+
+#[test]
+fn a_created_container_with_rm_outlives_copies_and_exports_that_fail() {
+    let Some(engine) = Engine::new() else { return };
+    ok(&engine, &["create", "--rm", "--name", "box", "--network", "none", "busybox", "true"]);
+    let unwritable = engine.dir.path().join("nowhere/x");
+    let unwritable = unwritable.to_str().unwrap();
+    for args in
+        [&["cp", "box:/nowhere", "-"][..], &["cp", "box:/etc/passwd", unwritable], &["export", "-o", unwritable, "box"]]
+    {
+        assert_eq!(fails(&engine, args).0, Some(1), "{args:?}");
+        assert_eq!(ok(&engine, &["ps", "-a", "--format", "{{.Names}} {{.Status}}"]), "box Created\n", "{args:?}");
+    }
+    assert_eq!(engine.leftovers().1.len(), 1, "no lock is left");
+    assert_eq!(ok(&engine, &["start", "-a", "box"]), "");
+    assert_eq!(engine.leftovers(), (0, vec![]), "and its end is still its removal");
+}
+
+#[test]
+fn a_restart_that_fails_takes_a_container_with_rm_along() {
+    let Some(engine) = Engine::new() else { return };
+    let script = "busybox rm /bin/sh; exec busybox sleep 100";
+    ok(&engine, &["run", "-d", "--rm", "--name", "once", "--network", "none", "busybox", "sh", "-c", script]);
+    assert!((0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !engine.ctr(&["exec", "once", "test", "-e", "/bin/sh"]).status.success()
+    }));
+    let (code, error) = fails(&engine, &["restart", "-t", "0", "once"]);
+    assert!(code == Some(1) && error.contains("cannot restart container once"), "{code:?} {error}");
+    assert_eq!(engine.leftovers(), (0, vec![]));
+}
+
+#[test]
+fn a_start_is_told_when_the_program_runs() {
+    let Some(engine) = Engine::new() else { return };
+    let args = ["run", "--name", "box", "--network", "none", "--restart", "on-failure:1", "busybox", "sh", "-c"];
+    assert_eq!(engine.ctr(&[&args[..], &["rm /bin/sh; exit 3"]].concat()).status.code(), Some(3));
+    assert!((0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        engine.inspect("box")["State"]["Status"] == "exited"
+    }));
+    let state = engine.inspect("box")["State"].clone();
+    assert_eq!(state["ExitCode"], 127, "{state}");
+    let actions = ok(&engine, &["events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}"]);
+    assert_eq!(actions.matches("start\n").count(), 1, "{actions}");
+    for _ in 0..20 {
+        engine.ctr(&["run", "--rm", "--name", "quick", "--network", "none", "busybox", "true"]);
+    }
+    let args = ["events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}", "--filter", "container=quick"];
+    assert_eq!(ok(&engine, &args), "create\nstart\ndie\ndestroy\n".repeat(20));
+    ok(&engine, &["rm", "box"]);
+}
+
+#[test]
+fn what_needs_a_running_container_says_so_in_the_words_of_docker() {
+    let Some(engine) = Engine::new() else { return };
+    ok(&engine, &["create", "--name", "new", "--network", "none", "busybox", "sh", "-c", "exit 4"]);
+    let id = engine.inspect("new")["Id"].as_str().unwrap().to_owned();
+    let not_running = format!("container {id} is not running");
+    for round in ["created", "exited"] {
+        assert_eq!(engine.inspect("new")["State"]["Status"], round);
+        for (args, wanted) in [
+            (&["exec", "new", "true"][..], not_running.as_str()),
+            (&["pause", "new"], &not_running),
+            (&["unpause", "new"], &not_running),
+            (&["top", "new"], &not_running),
+            (&["kill", "new"], &format!("cannot kill container: new: {not_running}")),
+            (&["attach", "new"], "You cannot attach to a stopped container, start it first"),
+        ] {
+            let (code, error) = fails(&engine, args);
+            assert!(code == Some(1) && error.contains(wanted), "{round}: {args:?}: {code:?} {error}");
+        }
+        ok(&engine, &["stop", "new"]);
+        let status = engine.ctr(&["start", "-a", "new"]).status.code();
+        assert_eq!(status, Some(4));
+    }
+    for command in ["exec", "attach", "start", "pause", "logs", "port", "top", "rename", "cp"] {
+        let more: &[&str] = match command {
+            "exec" => &["missing", "true"],
+            "rename" => &["missing", "other"],
+            "cp" => &["missing:/x", "-"],
+            _ => &["missing"],
+        };
+        let (code, error) = fails(&engine, &[&[command], more].concat());
+        assert!(code == Some(1) && error.contains("No such container: missing"), "{command}: {code:?} {error}");
+    }
+    // Docker starts the others, and names those that it could not start.
+    let output = engine.ctr(&["start", "missing", "new", "gone"]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), "new\n".into()));
+    assert!(text(&output.stderr).ends_with("failed to start containers: missing, gone\n"), "{}", text(&output.stderr));
+    let (code, error) = fails(&engine, &["start", "-a", "new", "new"]);
+    assert!(code == Some(1) && error.contains("you cannot start and attach multiple containers at once"), "{error}");
+    // One that runs is followed.
+    let name = engine.start("sleep 1; echo late; exit 6");
+    let output = engine.ctr(&["start", "-a", &name]);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(6), "late\n".into()), "{}", text(&output.stderr));
+    ok(&engine, &["rm", &name, "new"]);
+    assert_eq!(engine.leftovers(), (0, vec![]));
 }

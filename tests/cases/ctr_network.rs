@@ -254,6 +254,34 @@ fn a_container_moves_between_networks() {
 }
 
 #[test]
+fn connections_at_once_are_all_kept() {
+    Host::test(|host| {
+        let names: Vec<_> = (0..8).map(|number| format!("net{number}")).collect();
+        names.iter().for_each(|name| drop(host.ctr(&format!("network create {name}"))));
+        host.ctr("create --name made busybox sleep 1000");
+        host.start("up", "");
+        for container in ["made", "up"] {
+            for (command, wanted) in [("connect", 9), ("disconnect", 1)] {
+                std::thread::scope(|scope| {
+                    for name in &names {
+                        scope.spawn(move || host.ctr(&format!("network {command} {name} {container}")));
+                    }
+                });
+                assert_eq!(host.networks(container).as_object().unwrap().len(), wanted, "{command} {container}");
+            }
+        }
+        host.ctr("rm -f made up");
+        host.ctr("network create kept");
+        host.start("up", "--network kept");
+        let pruned = host.ctr("system prune -f");
+        let gone: std::collections::BTreeSet<_> = pruned.lines().filter(|line| line.starts_with("net")).collect();
+        assert!(pruned.contains("Deleted Networks:\n") && gone.len() == 8 && !pruned.contains("kept"), "{pruned}");
+        host.ctr("rm -f up");
+        assert!(host.ctr("system prune -f").starts_with("Deleted Networks:\nkept\n\n"));
+    });
+}
+
+#[test]
 fn a_namespace_is_shared() {
     Host::test(|host| {
         host.ctr("network create one");

@@ -70,6 +70,10 @@ fn what_a_pod_is_not_is_refused() {
     let Some(engine) = Engine::new() else { return };
     ok(&engine, &["pod", "create", "--network", "none", "--share", "ipc,uts", "some"]);
     assert!(fails(&engine, &["pod", "create", "some"]).contains("in use"));
+    // The beginning of a pod's id is no name of it.
+    let id = ok(&engine, &["pod", "inspect", "-f", "{{.Id}}", "some"]);
+    ok(&engine, &["pod", "create", "--network", "none", &id[..4]]);
+    ok(&engine, &["pod", "rm", &id[..4]]);
     assert!(fails(&engine, &["run", "--pod", "missing", "busybox", "true"]).contains("No such pod: missing"));
     assert!(fails(&engine, &["run", "--pod", "some", "--hostname", "x", "busybox", "true"]).contains("host name"));
     assert_eq!(engine.ctr(&["pod", "create", "--share", "pid", "x1"]).status.code(), Some(125));

@@ -12,8 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::super::record::{Config, Live, Record};
-use super::super::{files, limits, network, paths, start};
+use super::super::record::{Config, Record};
+use super::super::{files, limits, paths, reaper, start};
 use super::builder::PROXY_ARGS;
 use super::config::env_map;
 use super::containerfile::{CommandLine, Heredoc, Run};
@@ -136,7 +136,7 @@ fn execute(
     layers.extend(stubs);
     let record = record(it, words, args, network, mounts, layers)?;
     let result = supervise(&record, vertex);
-    let cleaned = clean(&record);
+    let cleaned = reaper::undo(&record);
     let code = result?;
     cleaned?;
     if code != 0 {
@@ -211,12 +211,4 @@ fn supervise(record: &Record, vertex: &mut Vertex) -> anyhow::Result<i32> {
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?.context("the command is gone")?;
     let killed = status.terminating_signal().map(|signal| 128 + signal);
     Ok(status.exit_status().or(killed).unwrap_or(125))
-}
-
-/// Undo what a run has made beside files: cgroup, network, what is on record of it.
-fn clean(record: &Record) -> anyhow::Result<()> {
-    let cgroup = limits::destroy(&record.id).context("cannot remove the cgroup of the build");
-    let network = network::detach(record).context("cannot take the build off its network");
-    Live::remove(&record.id)?;
-    cgroup.and(network)
 }
