@@ -15,7 +15,7 @@ pub struct Plan {
     tree: Hierarchy,
     path: PathBuf,
     resources: Resources,
-    /// Whether a cgroup that cannot be made is done without.
+    /// The caller may not be permitted any: without limits, one that cannot be made is done without.
     optional: bool,
 }
 
@@ -35,12 +35,16 @@ pub fn plan(global: &Global, spec: &Spec, id: &str) -> anyhow::Result<Option<Pla
     }
     let wanted = linux.and_then(|linux| linux.cgroups_path().as_deref()).unwrap_or(Path::new(""));
     let own = std::fs::read_to_string("/proc/self/cgroup").context("cannot read /proc/self/cgroup")?;
-    let name = location(wanted, id, global.systemd_cgroup, own_group(&own))?;
+    let own = own_group(&own);
+    let mut name = location(wanted, id, global.systemd_cgroup, own)?;
+    if let (true, true, Some(manager)) = (global.systemd_cgroup, global.rootless, users_manager(own)) {
+        name = manager.join(name.strip_prefix("/").unwrap_or(&name));
+    }
     let path = tree.path(&name);
     if path == tree.root() {
         bail!("linux.cgroupsPath: the root of all cgroups cannot be a container's");
     }
-    let optional = global.rootless && resources.is_empty();
+    let optional = global.rootless && (wanted.as_os_str().is_empty() || global.systemd_cgroup);
     Ok(Some(Plan { tree, path, resources, optional }))
 }
 
@@ -52,25 +56,33 @@ impl Plan {
 
     /// Make the cgroup, with the limits in force. `None` for a rootless caller who may not, and needs no limit.
     pub fn make(&self) -> anyhow::Result<Option<Cgroup>> {
-        let made = self.make_down_the_path().and_then(|group| {
-            self.resources.apply(&group)?;
+        let made = self.make_down_the_path().and_then(|(group, refused)| {
+            let applied = self.resources.apply(&group);
+            applied.map_err(|error| refused.map_or_else(|| error.into(), anyhow::Error::from))?;
             Ok(group)
         });
         match made {
             Ok(group) => Ok(Some(group)),
-            Err(_) if self.optional => Ok(None),
+            Err(_) if self.optional && self.resources.is_empty() => Ok(None),
+            Err(error) if self.optional => {
+                Err(error.context("rootless needs no limits + no cgrouppath when no permission is granted for cgroups"))
+            }
             Err(error) => Err(error),
         }
     }
 
     /// A group on the way that refuses to pass its controllers on (it holds processes) matters only if a limit needs them: then the
     /// limit's own file is missing, and that is said with this reason.
-    fn make_down_the_path(&self) -> anyhow::Result<Cgroup> {
+    fn make_down_the_path(&self) -> anyhow::Result<(Cgroup, Option<Error>)> {
         let relative = self.path.strip_prefix(self.tree.root()).unwrap_or(Path::new(""));
-        let mut current = Cgroup::open(self.tree.root())?;
+        let (mut current, mut refused) = (Cgroup::open(self.tree.root())?, None);
         for part in relative.components() {
-            if let (Err(error), false) = (current.enable_all(), self.resources.is_empty()) {
-                return Err(error.into());
+            if let Err(error) = current.enable_all() {
+                refused.get_or_insert(error);
+                // Not all can be had, but perhaps those that count.
+                for controller in self.resources.controllers()? {
+                    let _ = current.write("cgroup.subtree_control", &format!("+{controller}"));
+                }
             }
             let path = current.path().join(part);
             match std::fs::create_dir(&path) {
@@ -81,7 +93,7 @@ impl Plan {
             }
             current = Cgroup::open(&path)?;
         }
-        Ok(current)
+        Ok((current, refused))
     }
 
     /// A container's cgroup is its own: it is killed, frozen and removed with it.
@@ -110,6 +122,15 @@ fn require(tree: &Hierarchy, controller: &str) -> anyhow::Result<()> {
 /// The caller's own group, from the text of /proc/self/cgroup (cgroups(7)).
 fn own_group(text: &str) -> &Path {
     Path::new(text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/"))
+}
+
+/// The group of the user's own systemd, below which it makes all groups that it is asked for (user@.service(5)).
+fn users_manager(own: &Path) -> Option<&Path> {
+    let is_manager = |group: &&Path| {
+        let name = group.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("user@") && name.ends_with(".service")
+    };
+    own.ancestors().find(is_manager)
 }
 
 /// The group's name below the root of the tree. As runc has it: an absolute path is below the root; a relative one, and the default
@@ -222,6 +243,13 @@ mod tests {
                 proptest::prop_assert!(path.components().all(|part| part != Component::ParentDir), "{}", path.display());
             }
         }
+    }
+
+    #[test]
+    fn users_have_a_systemd_of_their_own() {
+        let manager = Path::new("/user.slice/user-1000.slice/user@1000.service");
+        assert_eq!(users_manager(&manager.join("app.slice/x.scope")), Some(manager));
+        assert_eq!(users_manager(Path::new("/user.slice/user-1000.slice/session-1.scope")), None);
     }
 
     #[test]

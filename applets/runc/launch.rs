@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use coracle_abi::atomic_write::{self, Durability};
 use coracle_cgroups::Cgroup;
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 
 use super::log::Log;
 use super::options::Global;
@@ -72,6 +72,14 @@ pub fn check_process(process: &Process) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Only in a user namespace may an ordinary user make the others.
+fn check_user(spec: &Spec) -> anyhow::Result<()> {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let has_users = namespaces.into_iter().flatten().any(|one| one.typ() == LinuxNamespaceType::User);
+    ensure!(has_users || nix::unistd::geteuid().is_root(), "rootless container requires user namespaces");
+    Ok(())
+}
+
 /// Whether standard streams are a terminal of the container's, and whether that is possible.
 pub fn wants_terminal(process: &Process, detached: bool, socket: Option<&Path>) -> anyhow::Result<bool> {
     let terminal = process.terminal().unwrap_or(false);
@@ -117,6 +125,7 @@ pub fn prepare(global: &Global, args: &create::Args, detached: bool, gate: bool)
     let (spec, bundle, rootfs) = read_bundle(&args.bundle)?;
     let process = spec.process().as_ref().context("process property must not be empty")?;
     let terminal = wants_terminal(process, detached, args.console_socket.as_deref())?;
+    check_user(&spec)?;
     let plan = cgroup::plan(global, &spec, &args.id)?;
     let state = StateDir::reserve(global, &args.id)?;
     let record = Record {

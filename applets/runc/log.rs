@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use super::words;
+
 /// Form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -67,19 +69,19 @@ impl Log {
     pub fn fail(&self, error: &anyhow::Error, status: i32) -> i32 {
         self.error(error);
         if self.file.is_some() {
-            let _ = writeln!(io::stderr(), "{error:#}");
+            let _ = writeln!(io::stderr(), "{}", words::chain(error));
         }
         status
     }
 
     /// Write an error.
     pub fn error(&self, error: &anyhow::Error) {
-        self.write("error", &format!("{error:#}"));
+        self.write("error", &words::chain(error));
     }
 
     /// Write what went wrong and is not to stop what is being done.
     pub fn warn(&self, error: &anyhow::Error) {
-        self.write("warning", &format!("{error:#}"));
+        self.write("warning", &words::chain(error));
     }
 
     /// Write a line if `--debug` was given.

@@ -7,7 +7,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::log::Log;
-use super::{FAILED, NO_SUCH_COMMAND, create, delete, events, exec, kill, list, ps, spec, update};
+use super::{FAILED, NO_SUCH_COMMAND, create, delete, events, exec, kill, list, ps, spec, state, update};
+use crate::runtime;
 
 const HELP: &str =
     "NAME:\n   {bin} - {about}\n\nUSAGE:\n   {usage}\n\nCOMMANDS:\n{subcommands}\n\nGLOBAL OPTIONS:\n{options}\n";
@@ -144,12 +145,22 @@ pub struct Global {
     pub log: Log,
 }
 
+impl Global {
+    /// Warn a caller who may not be permitted what a command does.
+    pub fn warn_of_cgroups(&self, command: &str) {
+        if self.rootless {
+            let text = anyhow::anyhow!("runc {command} may fail if you don't have the full access to cgroups");
+            self.log.warn(&text);
+        }
+    }
+}
+
 impl Cli {
     /// Check and complete the global options.
     pub fn global(&self, log: Log) -> anyhow::Result<Global> {
-        let unprivileged = !nix::unistd::geteuid().is_root();
+        let is_rootless = runtime::is_rootless();
         let rootless = match self.rootless.to_ascii_lowercase().as_str() {
-            "auto" => unprivileged,
+            "auto" => is_rootless,
             "true" | "1" | "t" => true,
             "false" | "0" | "f" => false,
             other => anyhow::bail!("strconv.ParseBool: parsing {other:?}: invalid syntax"),
@@ -160,11 +171,26 @@ impl Cli {
             Some("cgroupfs") => self.systemd_cgroup,
             Some(other) => anyhow::bail!("the cgroup manager {other:?} is not supported; use cgroupfs or systemd"),
         };
-        let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| unprivileged && !dir.is_empty());
-        let default = runtime_dir.map_or_else(|| "/run/runc".into(), |dir| PathBuf::from(dir).join("runc"));
-        let root = std::path::absolute(self.root.clone().unwrap_or(default))?;
+        let root = match (&self.root, runtime_dir()) {
+            (Some(root), _) => root.clone(),
+            (None, Some(dir)) => {
+                let root = dir.join("runc");
+                state::make_lasting(&root)?;
+                root
+            }
+            (None, None) => "/run/runc".into(),
+        };
+        let root = std::path::absolute(root)?;
         Ok(Global { root, systemd_cgroup, rootless, log })
     }
+}
+
+/// `XDG_RUNTIME_DIR`, where it counts: for an ordinary user, and root of a user namespace who does not call itself root.
+fn runtime_dir() -> Option<PathBuf> {
+    let is_user = !nix::unistd::geteuid().is_root() || std::env::var_os("USER").is_none_or(|user| user != "root");
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|dir| is_user && runtime::is_rootless() && !dir.is_empty())
+        .map(Into::into)
 }
 
 /// The definition under the name that it was called by.

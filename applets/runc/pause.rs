@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Freeze all processes of a container.
 pub fn pause(global: &Global, id: &str) -> anyhow::Result<i32> {
+    global.warn_of_cgroups("pause");
     let container = Container::load(global, id)?;
     match container.status()? {
         Status::Running | Status::Created => {}
@@ -31,6 +32,7 @@ pub fn pause(global: &Global, id: &str) -> anyhow::Result<i32> {
 
 /// Let them go on.
 pub fn resume(global: &Global, id: &str) -> anyhow::Result<i32> {
+    global.warn_of_cgroups("resume");
     let container = Container::load(global, id)?;
     if container.status()? != Status::Paused {
         bail!("container not paused");

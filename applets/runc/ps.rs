@@ -26,7 +26,11 @@ pub struct Args {
 
 /// Print them.
 pub fn ps(global: &Global, args: &Args) -> anyhow::Result<i32> {
+    global.warn_of_cgroups("ps");
     let container = Container::load(global, &args.id)?;
+    if global.rootless && container.cgroup().is_none() && container.pidfd()?.is_some() {
+        bail!("unable to get all container pids: the container has no cgroup");
+    }
     let pids = container.pids()?;
     match args.format.as_str() {
         "json" => writeln!(io::stdout(), "{}", serde_json::to_string(&pids)?)?,

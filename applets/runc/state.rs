@@ -4,10 +4,10 @@
 //! maker holds a lock (flock(2)) on the directory, and `state.json` says that it is not complete. What is neither complete nor locked
 //! was left by a maker that was killed: it does not count as a container, and the next `create` or `delete` of that name clears it away.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -224,8 +224,15 @@ pub fn ids(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(ids)
 }
 
+/// Make the root below `XDG_RUNTIME_DIR`, marked as what is not to be cleared away (XDG Base Directory Specification).
+pub fn make_lasting(root: &Path) -> anyhow::Result<()> {
+    make_root(root)?;
+    let marked = fs::set_permissions(root, Permissions::from_mode(0o1700));
+    marked.with_context(|| format!("cannot mark {} to be kept", root.display()))
+}
+
 fn make_root(root: &Path) -> anyhow::Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o711).create(root);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(root);
     made.with_context(|| format!("cannot make the state directory {}", root.display()))
 }
 

@@ -28,6 +28,17 @@ pub fn cgroup(error: coracle_cgroups::Error) -> anyhow::Error {
     anyhow::Error::from(error)
 }
 
+/// An error and its causes, outermost first, with what the kernel said as Go's programs print it.
+pub fn chain(error: &anyhow::Error) -> String {
+    let one = |cause: &(dyn std::error::Error + 'static)| {
+        let errno = cause.downcast_ref::<rustix::io::Errno>().map(|errno| io::Error::from(*errno));
+        let errno = errno.or_else(|| cause.downcast_ref::<nix::errno::Errno>().map(|errno| io::Error::from(*errno)));
+        let said = errno.as_ref().or_else(|| cause.downcast_ref());
+        said.map_or_else(|| cause.to_string(), reason)
+    };
+    error.chain().map(one).collect::<Vec<_>>().join(": ")
+}
+
 /// What the kernel said, as Go's programs print it: in small letters and without the number.
 pub fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
@@ -39,6 +50,16 @@ pub fn reason(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kernels_words_are_gos() {
+        let kernel = || io::Error::from_raw_os_error(libc::EACCES);
+        for error in [anyhow::Error::from(kernel()), rustix::io::Errno::ACCESS.into(), nix::errno::Errno::EACCES.into()]
+        {
+            assert_eq!(chain(&error.context("cannot open x")), "cannot open x: permission denied");
+        }
+        assert_eq!(chain(&anyhow!("Other words")), "Other words");
+    }
 
     #[test]
     fn what_callers_look_for() {

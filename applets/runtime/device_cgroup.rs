@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use coracle_abi::bpf::{Instruction, attach_device_program, device_programs};
 use oci_spec::runtime::{Capability, Linux, LinuxDeviceCgroup, LinuxDeviceType, Process};
 
-use super::Error;
+use super::{Error, is_rootless};
 
 // linux/bpf_common.h and linux/bpf.h.
 const LDX_W: u8 = 0x61;
@@ -65,15 +65,18 @@ pub(super) struct DeviceRules {
     rules: Vec<Rule>,
     /// The payload can make nodes of any device.
     makes_nodes: bool,
+    /// The caller is nobody whom rules could hold back: it has what files' modes allow, and so has the payload.
+    rootless: bool,
 }
 
 impl DeviceRules {
     /// Understand the rules; a specification without any denies as much as one with an empty list.
-    /// With other users than the caller's no process can make a node of a device.
+    /// With other users than the first user namespace's no process can make a node of a device.
     pub(super) fn plan(linux: &Linux, process: &Process, has_users: bool) -> Result<Self, Error> {
         let rules = linux.resources().as_ref().and_then(|resources| resources.devices().as_deref()).unwrap_or_default();
         let rules = rules.iter().map(rule).collect::<Result<_, _>>()?;
-        Ok(Self { rules, makes_nodes: !has_users && makes_nodes(process) })
+        let rootless = is_rootless();
+        Ok(Self { rules, makes_nodes: !has_users && !rootless && makes_nodes(process), rootless })
     }
 
     /// Put the processes of a cgroup under the rules. Where that cannot be done, only rules that hold without are accepted.
@@ -89,14 +92,14 @@ impl DeviceRules {
             }
             None => ErrorKind::Unsupported.into(),
         };
-        let hold = !self.makes_nodes && self.rules.iter().all(Rule::holds_by_itself);
+        let hold = self.rootless || !self.makes_nodes && self.rules.iter().all(Rule::holds_by_itself);
         if hold { Ok(()) } else { Err(Error::Devices(refused)) }
     }
 }
 
 /// Refuse a further process that could make nodes in a container without device rules.
 pub(super) fn check_attached(cgroup: Option<BorrowedFd<'_>>, process: &Process) -> Result<(), Error> {
-    if !makes_nodes(process) {
+    if !makes_nodes(process) || is_rootless() {
         return Ok(());
     }
     match cgroup.map_or(Ok(0), device_programs) {
@@ -273,7 +276,9 @@ mod tests {
     fn without_a_program_only_what_holds_by_itself_is_accepted() {
         let deny_all = Rule { allow: false, kind: None, major: None, minor: None, access: ALL };
         let tun = allow(CHARACTER, Some(10), Some(200), ALL);
-        let attach = |rules: &[Rule], makes_nodes| DeviceRules { rules: rules.to_vec(), makes_nodes }.attach(None);
+        let attach = |rules: &[Rule], makes_nodes| {
+            DeviceRules { rules: rules.to_vec(), makes_nodes, rootless: false }.attach(None)
+        };
         assert!(attach(&[], true).is_err());
         assert!(attach(&[deny_all, tun], false).is_ok());
         assert!(attach(&[deny_all, Rule { access: READ, ..tun }], false).is_err());

@@ -26,7 +26,7 @@ use super::process::Questions;
 use super::procfs::{PrivateProc, serves, sysctls};
 use super::rootfs::{Links, Rootfs, Target, is_clean};
 use super::userns::become_root_if_there_is_one;
-use super::{Created, Error, Exec, Identity, Launch, Root, copy_up, devices, masks, user};
+use super::{Created, Error, Exec, Identity, Launch, Root, copy_up, devices, is_rootless, masks, user};
 
 /// Status of a child that has told its parent what went wrong.
 const FAILED: i32 = 125;
@@ -211,6 +211,8 @@ struct Plan {
     overlay: Option<OwnedFd>,
     /// Whether the parent has hooks to run before the root becomes `/`.
     hooks_outside: bool,
+    /// Whether devices are the host's, mounted, as nobody here makes nodes of them.
+    shows_devices: bool,
 }
 
 impl Plan {
@@ -249,6 +251,7 @@ impl Plan {
             proc: mounts.iter().position(serves),
             mounts: mounts.iter().map(|mount| MountPlan::new(mount, bundle, maps)).collect::<Result<_, _>>()?,
             payload: Payload::new(process, Some(linux), namespaces.has_users())?,
+            shows_devices: namespaces.has_users() || is_rootless(),
             device_rules: DeviceRules::plan(linux, process, namespaces.has_users())?,
             namespaces,
             sysctls,
@@ -307,7 +310,7 @@ impl Plan {
             launch.copy_up.iter().try_for_each(|volume| copy_up::fill(&rootfs, volume))?;
         }
         self.mount(&rootfs, process, trees)?;
-        devices::make(&rootfs, linux.devices().as_deref().unwrap_or_default(), has_users)?;
+        devices::make(&rootfs, linux.devices().as_deref().unwrap_or_default(), self.shows_devices)?;
         let terminal = self.payload.terminal(launch.io, &rootfs)?;
         if let Some(terminal) = &terminal {
             terminal.bind_console(&rootfs)?;

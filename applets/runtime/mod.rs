@@ -78,6 +78,7 @@ pub use process::{Created, Running};
 pub use resources::Resources;
 pub use seal::seal_self;
 pub use seccomp::{compile as compile_seccomp, default_seccomp};
+pub use userns::is_rootless;
 
 /// What a container is started from.
 pub struct Launch<'a> {

@@ -43,6 +43,8 @@ pub(super) struct Payload {
     oom_score_adj: Option<i32>,
     /// Whether it runs in a user namespace that is not the caller's.
     has_users: bool,
+    /// Whether its groups may not be its own to choose.
+    keeps_groups: bool,
 }
 
 /// What the child has made for its payload.
@@ -83,6 +85,7 @@ impl Payload {
             console_size: console_size(process)?,
             oom_score_adj: process.oom_score_adj(),
             has_users,
+            keeps_groups: has_users || userns::is_rootless(),
             umask: process.user().umask().unwrap_or(UMASK),
         })
     }
@@ -198,7 +201,7 @@ impl Payload {
         let groups: Vec<nix::unistd::Gid> = ids.groups.iter().map(|&gid| nix::unistd::Gid::from_raw(gid)).collect();
         match nix::unistd::setgroups(&groups) {
             // A user without privileges who made the namespace keeps the groups; there they are nobody's.
-            Err(nix::errno::Errno::EPERM) if self.has_users && groups.is_empty() => {}
+            Err(nix::errno::Errno::EPERM) if self.keeps_groups && groups.is_empty() => {}
             set => set.doing(|| "set the supplementary groups".into())?,
         }
         let gid = nix::unistd::Gid::from_raw(ids.gid);

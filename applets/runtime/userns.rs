@@ -135,6 +135,17 @@ pub(super) fn become_root_if_there_is_one() -> Step {
     }
 }
 
+/// Whether this process has no privileges outside of a user namespace: it is an ordinary user's, or lives in such a namespace itself
+/// (rootless podman calls its runtime so).
+pub fn is_rootless() -> bool {
+    !geteuid().is_root() || std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_all(&map))
+}
+
+/// The map of the first user namespace: every id to itself (user_namespaces(7)).
+fn maps_all(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// What only a process outside can give to one in a user namespace: a lower OOM score, higher limits.
 pub(super) fn privilege(pid: u32, oom_score_adj: Option<i32>, limits: &[PosixRlimit]) -> Result<(), Error> {
     if let Some(value) = oom_score_adj {
@@ -236,6 +247,14 @@ mod tests {
             &too_many,
         ] {
             assert!(plan(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_namespace_maps_all() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        for map in ["", "0 1000 1\n", "0 0 65536\n", "0 0 1\n1 1 4294967294\n"] {
+            assert!(!maps_all(map), "{map:?}");
         }
     }
 

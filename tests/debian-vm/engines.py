@@ -43,6 +43,7 @@ def run(machine, report):
     podman_runs(engines)
     podman_lives(engines)
     podman_pods(engines)
+    podman_rootless(engines)
     buildah(engines)
     containerd(engines)
 
@@ -145,6 +146,39 @@ def podman_pods(engines):
     with case("podman-pod-stop-rm"):
         sh(f"{PODMAN} pod stop -t 0 pod && {PODMAN} pod rm pod").check()
         says("podman ps -aq; podman pod ps -q", "")
+
+
+def podman_rootless(engines):
+    """podman of an ordinary user, who has the ids of /etc/subuid and no cgroup."""
+    case, sh = engines.case, engines.machine.sh
+    user = "/usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups env HOME=/home/user USER=user XDG_RUNTIME_DIR=/run/user/1000"
+    run = f"{PODMAN} run --rm --network none"
+
+    def says(script, want, status=0):
+        (engines.machine.share / "rootless.sh").write_text(f"cd\n{script}\n")
+        engines.says(f"{user} sh /mnt/share/rootless.sh; [ $? = {status} ]", want)
+
+    with case("rootless-import"):
+        store = "/home/user/.local/share/containers"
+        sh(f"mkdir -p /run/user/1000 {store}; mount -t tmpfs tmpfs {store}; chown -R user:user /run/user/1000 /home/user").check()
+        says(f"tar -C /rootfs -c . | podman import -q - {IMAGE} >/dev/null", "")
+    with case("rootless-run"):
+        says(f"{run} {IMAGE} sh -c 'id -u; touch /new && head -c 2 /dev/zero | wc -c'", "0\n2")
+        says(f"{run} {IMAGE} sh -c 'exit 7'", "", status=7)
+    with case("rootless-user"):
+        says(f"{run} --user 33:44 {IMAGE} sh -c 'id -u; id -g'", "33\n44")
+    with case("rootless-privileged"):
+        says(f"{run} --privileged {IMAGE} sh -c 'ls /dev/null && mount -t tmpfs x /tmp && echo mounted'", "/dev/null\nmounted")
+    with case("rootless-keep-id"):
+        says(f"{run} --userns keep-id {IMAGE} sh -c 'id -u; cat /proc/self/uid_map | tr -s \" \"'", "1000\n 0 1 1000\n 1000 0 1\n 1001 1001 64536")
+    with case("rootless-volume"):
+        says(f"mkdir -p v; {run} -v ./v:/v {IMAGE} touch /v/new; stat -c %u v/new", "1000")
+    with case("rootless-lives"):
+        loop = 'trap "exit 9" TERM; echo started; while :; do sleep 0.1; done'
+        says(f"{PODMAN} run -d --name mine --network none {IMAGE} sh -c '{loop}' >/dev/null; sleep 1; podman logs mine", "started")
+        says(f"{PODMAN} exec mine id -u; {PODMAN} exec -u 1000 mine sh -c 'id -u; exit 8'", "0\n1000", status=8)
+        says(f"{PODMAN} stop mine; podman inspect -f '{{{{.State.Status}}}} {{{{.State.ExitCode}}}}' mine", "mine\nexited 9")
+        says(f"{PODMAN} start mine; {PODMAN} kill mine; podman wait mine; {PODMAN} rm mine; podman ps -aq", "mine\nmine\n137\nmine")
 
 
 def buildah(engines):
