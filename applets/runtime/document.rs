@@ -3,6 +3,8 @@
 //! The types are oci-spec's. What it reads otherwise than the specification has it is set right here, once a document was not understood
 //! as it is: two scheduler flags of other names, and capabilities that it does not know, which are to be left out with a warning.
 
+use std::collections::BTreeSet;
+
 use oci_spec::runtime::{Capability, LinuxSchedulerFlag};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -46,13 +48,13 @@ fn mend(value: &mut Value, warnings: &mut Vec<String>) {
         }
     }
     let Some(capabilities) = process.get_mut("capabilities") else { return };
+    let mut unknown = BTreeSet::new();
     for set in CAPABILITY_SETS {
         let Some(names) = capabilities.get_mut(set).and_then(Value::as_array_mut) else { continue };
         names.retain(|name| {
             let known = serde_json::from_value::<Capability>(name.clone()).is_ok() || !name.is_string();
-            let warning = format!("ignoring unknown or unavailable capabilities: {name}");
-            if !known && !warnings.contains(&warning) {
-                warnings.push(warning);
+            if !known && unknown.insert(name.to_string()) {
+                warnings.push(format!("ignoring unknown or unavailable capabilities: {name}"));
             }
             known
         });

@@ -57,19 +57,18 @@ impl Limits {
 /// Read a list of ranges (`0-3,6`; the kernel's "list format"), sorted and without duplicates.
 pub fn parse_list(text: &str) -> Option<Vec<u32>> {
     // The largest NR_CPUS that the kernel can be built for is 8192.
-    const LIMIT: u32 = 8192;
-    let mut all = Vec::new();
+    const LIMIT: usize = 8192;
+    // A list can name the same ones as often as it likes.
+    let mut there = [false; LIMIT];
     for part in text.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        if first > last || last >= LIMIT {
+        if first > last {
             return None;
         }
-        all.extend(first..=last);
+        there.get_mut(usize::try_from(first).ok()?..=usize::try_from(last).ok()?)?.fill(true);
     }
-    all.sort_unstable();
-    all.dedup();
-    Some(all)
+    Some((0..).zip(there).filter(|&(_, there)| there).map(|(number, _)| number).collect())
 }
 
 #[cfg(test)]
@@ -83,6 +82,10 @@ mod tests {
         for text in ["", "a", "3-1", "0-99999", "1,,2", "-1"] {
             assert_eq!(parse_list(text), None, "{text}");
         }
+        assert_eq!(parse_list("4294967295"), None);
+        // Two gigabytes if each were kept.
+        let often = vec!["0-8191"; 65536].join(",");
+        assert_eq!(parse_list(&often).map(|all| all.len()), Some(8192));
     }
 
     #[test]

@@ -20,6 +20,9 @@ const NR: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
+/// `BPF_MAXINSNS`: the kernel takes no longer program.
+const MAX_INSTRUCTIONS: usize = 4096;
+
 const X32_BIT: u32 = 0x4000_0000;
 const RET_KILL_PROCESS: u32 = 0x8000_0000;
 
@@ -206,34 +209,86 @@ fn decide(decision: &Decision, default: u32) -> Vec<Instruction> {
 /// The action of the first rule that holds, else the default. Neighbouring rules about the same argument that lead to the same action
 /// (the address families of socket) are one search.
 fn rules_code(rules: &[Rule], default: u32) -> Vec<Instruction> {
-    let Some(first) = rules.first() else { return vec![ret(default)] };
-    let count = rules.iter().take_while(|rule| intervals(rule).is_some() && is_alike(first, rule)).count();
-    if count > 1 {
-        let wanted = merge(rules[..count].iter().filter_map(intervals).flatten().collect());
-        let rest = rules_code(&rules[count..], default);
-        if let Some(code) = one_of(first.conditions[0].index, &wanted, first.action, &rest) {
-            return code;
+    let mut code = vec![ret(default)];
+    // From the last to the first: what a rule falls through to is there already.
+    for run in rules.chunk_by(|a, b| is_range(a) && is_range(b) && is_alike(a, b)).rev() {
+        let (mut single, set) = run.split_at(run.len() - longest_set(run));
+        if let [first, ..] = set {
+            let wanted = merge(set.iter().filter_map(interval).collect());
+            match one_of(first.conditions[0].index, &wanted, first.action, &code) {
+                Some(search) => code = search,
+                None => single = run,
+            }
+        }
+        for rule in single.iter().rev() {
+            // Too long for the kernel, whatever comes before.
+            if code.len() > MAX_INSTRUCTIONS {
+                return code;
+            }
+            code = [rule_code(rule), code].concat();
         }
     }
-    let mut code = rule_code(first);
-    code.extend(rules_code(&rules[1..], default));
     code
+}
+
+/// How many of the last of these rules are a set that [`one_of`] takes: the most that are, if it is more than one.
+fn longest_set(rules: &[Rule]) -> usize {
+    let (mut longest, mut set) = (0, Intervals::default());
+    for (count, rule) in (1..).zip(rules.iter().rev()) {
+        if let Some((first, last)) = interval(rule) {
+            if last > u64::from(u32::MAX) {
+                break;
+            }
+            set.add(first, last);
+        }
+        if count > 1 && (2..=COMPACT).contains(&set.ranges()) {
+            longest = count;
+        }
+    }
+    longest
+}
+
+/// A set of numbers of 32 bits, as first and last of intervals that do not touch.
+#[derive(Default)]
+struct Intervals(BTreeMap<u64, u64>);
+
+impl Intervals {
+    fn add(&mut self, mut first: u64, mut last: u64) {
+        while let Some((&start, &end)) = self.0.range(..=last + 1).next_back()
+            && end + 1 >= first
+        {
+            (first, last) = (first.min(start), last.max(end));
+            self.0.remove(&start);
+        }
+        self.0.insert(first, last);
+    }
+
+    /// How many ranges of numbers there are, those between the intervals included.
+    fn ranges(&self) -> usize {
+        let from_first = self.0.first_key_value().is_some_and(|(&first, _)| first == 0);
+        let to_last = self.0.last_key_value().is_some_and(|(_, &last)| last == u64::from(u32::MAX));
+        2 * self.0.len() + 1 - usize::from(from_first) - usize::from(to_last)
+    }
 }
 
 fn is_alike(a: &Rule, b: &Rule) -> bool {
     a.action == b.action && a.conditions[0].index == b.conditions[0].index
 }
 
-/// The values for which a rule with one condition holds, as first and last of intervals; `None` if they are none.
-fn intervals(rule: &Rule) -> Option<Vec<(u64, u64)>> {
-    let [condition] = rule.conditions[..] else { return None };
-    Some(match condition.comparison {
-        Comparison::Eq(value) => vec![(value, value)],
-        Comparison::Le(value) => vec![(0, value)],
-        Comparison::Lt(0) => vec![],
-        Comparison::Lt(value) => vec![(0, value - 1)],
-        _ => return None,
-    })
+/// Whether a rule holds for an interval of one argument's values, an empty one included.
+fn is_range(rule: &Rule) -> bool {
+    let [condition] = rule.conditions[..] else { return false };
+    matches!(condition.comparison, Comparison::Eq(_) | Comparison::Le(_) | Comparison::Lt(_))
+}
+
+/// First and last of the values for which such a rule holds; `None` if there are none.
+fn interval(rule: &Rule) -> Option<(u64, u64)> {
+    match rule.conditions.first()?.comparison {
+        Comparison::Eq(value) => Some((value, value)),
+        Comparison::Le(value) => Some((0, value)),
+        Comparison::Lt(value) => Some((0, value.checked_sub(1)?)),
+        _ => None,
+    }
 }
 
 /// Sorted, and joined where they touch.
@@ -426,6 +481,40 @@ mod tests {
             word().prop_map(Comparison::Ge),
             (word(), word()).prop_map(|(mask, value)| Comparison::MaskedEq { mask, value }),
         ]
+    }
+
+    /// Two rules that would be a set if they fitted 32 bits, about one argument and then about the other.
+    fn pairs(count: usize) -> Vec<Rule> {
+        let rule = |number: usize| {
+            let comparison = Comparison::Eq(1 << 32 | number as u64);
+            Rule { conditions: vec![Condition { index: (number / 2 % 2) as u32, comparison }], action: 1 }
+        };
+        (0..count).map(rule).collect()
+    }
+
+    #[test]
+    fn rules_that_are_no_set_cost_no_more_than_their_number() {
+        let rules = pairs(200);
+        let code = rules_code(&rules, 2);
+        assert_eq!(code.len(), 200 * 5 + 1);
+        let table = |rules| Table {
+            abi: Abi::X86_64,
+            rules: BTreeMap::from([(7, Decision::If(rules))]),
+            default: 2,
+            newest: 7,
+            unknown: 3,
+        };
+        let program = assemble(&[table(rules)]);
+        for (a, b, expected) in [(1 << 32, 0, 1), (1 << 32 | 197, 0, 1), (1 << 32 | 2, 0, 2), (0, 1 << 32 | 199, 1)] {
+            assert_eq!(run(&program, 0xc000_003e, 7, [a, b, 0, 0, 0, 0]), expected, "{a:#x} {b:#x}");
+        }
+        // More than any stack holds as recursion, and more than the kernel takes.
+        assert!(assemble(&[table(pairs(200_000))]).len() > MAX_INSTRUCTIONS);
+        let alike = (0..200_000u64).map(|number| Rule {
+            conditions: vec![Condition { index: 0, comparison: Comparison::Eq(number * 2) }],
+            action: 1,
+        });
+        assert!(assemble(&[table(alike.collect())]).len() > MAX_INSTRUCTIONS);
     }
 
     proptest! {

@@ -22,6 +22,9 @@ use syscalls::{Abi, Numbers};
 
 pub use coracle_abi::seccomp::Filter;
 
+/// Most rules with conditions, each counted once for each call and architecture that it is about: a program of 4096 instructions holds
+/// fewer by far, and a short profile can name many calls and many conditions in one rule.
+const CONDITIONAL_MAX: usize = 1 << 18;
 const ENOSYS: u32 = 38;
 /// Where arm keeps its private calls: no measure of how new a call is.
 const ARM_PRIVATE: u32 = 0x0f_0000;
@@ -116,6 +119,7 @@ fn abis(profile: &LinuxSeccomp) -> Result<Vec<Abi>, Error> {
 /// The rules for each architecture.
 fn rules(profile: &LinuxSeccomp, abis: &[Abi]) -> Result<Vec<BTreeMap<u32, Decision>>, Error> {
     let mut all = vec![BTreeMap::new(); abis.len()];
+    let mut conditional = 0;
     for rule in profile.syscalls().iter().flatten() {
         if rule.names().is_empty() {
             return Err(Error::spec("linux.seccomp.syscalls.names", "a rule is for at least one call"));
@@ -126,6 +130,13 @@ fn rules(profile: &LinuxSeccomp, abis: &[Abi]) -> Result<Vec<BTreeMap<u32, Decis
         for numbers in rule.names().iter().filter_map(|name| Numbers::of(name)) {
             for (decisions, &abi) in all.iter_mut().zip(abis) {
                 if let Some(nr) = numbers.on(abi) {
+                    conditional += if rule.args().is_some() { alternatives.len() } else { 0 };
+                    if conditional > CONDITIONAL_MAX {
+                        let why = format!(
+                            "there are more than {CONDITIONAL_MAX} conditions for calls, which no filter holds"
+                        );
+                        return Err(Error::spec("linux.seccomp.syscalls", why));
+                    }
                     let decision = decisions.entry(nr).or_insert_with(|| Decision::If(Vec::new()));
                     alternatives.iter().for_each(|conditions| add(decision, conditions, action));
                 }
@@ -270,6 +281,16 @@ mod tests {
                 assert_eq!(run(filter.program(), arch, nr | bit, [0; 6]), EPERM, "{arch:#x} {nr}");
             }
         }
+    }
+
+    #[test]
+    fn many_calls_times_many_conditions_are_refused() {
+        let args: Vec<_> =
+            (0..1000).map(|n| serde_json::json!({"index": 0, "value": n, "op": "SCMP_CMP_NE"})).collect();
+        let rule = serde_json::json!({"names": vec!["read"; 1000], "action": "SCMP_ACT_ALLOW", "args": args});
+        let profile = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]});
+        let error = compile(&serde_json::from_value(profile).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("linux.seccomp.syscalls: there are more than"), "{error}");
     }
 
     #[test]
