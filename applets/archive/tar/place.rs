@@ -106,17 +106,20 @@ impl Root {
     fn make_all(&self, path: &[u8], folders: &[&[u8]]) -> rustix::io::Result<OwnedFd> {
         let start = if self.absolute && path.starts_with(b"/") { self.open(b"/") } else { self.open(b".") };
         let mut parent = start?;
-        for end in 1..=folders.len() {
-            let folder = self.join(path, &folders[..end]);
-            parent = match self.open(&folder) {
-                Err(Errno::NOENT) => {
-                    match rustix::fs::mkdirat(&parent, folders[end - 1], Mode::from_raw_mode(0o777)) {
-                        // Also a link to nothing: the open says so.
-                        Ok(()) | Err(Errno::EXIST) => self.open(&folder)?,
-                        Err(error) => return Err(error),
-                    }
-                }
-                other => other?,
+        // Above a folder that is there all are, so the first that is missing is found by halves: a name can have two thousand.
+        let (mut there, mut missing) = (0, folders.len());
+        while missing - there > 1 {
+            let middle = usize::midpoint(there, missing);
+            match self.open(&self.join(path, &folders[..middle])) {
+                Err(Errno::NOENT) => missing = middle,
+                other => (there, parent) = (middle, other?),
+            }
+        }
+        for end in there + 1..=folders.len() {
+            parent = match rustix::fs::mkdirat(&parent, folders[end - 1], Mode::from_raw_mode(0o777)) {
+                // Also a link to nothing: the open says so.
+                Ok(()) | Err(Errno::EXIST) => self.open(&self.join(path, &folders[..end]))?,
+                Err(error) => return Err(error),
             };
         }
         Ok(parent)

@@ -127,11 +127,10 @@ impl Store {
 
     /// Give an image its names; one without any is kept nameless.
     pub(crate) fn name_all(&self, manifest: &Digest, names: &[Reference]) -> Result<Image> {
-        for name in names {
-            self.set_name(name, manifest, None)?;
-        }
         if names.is_empty() {
             self.set_nameless(manifest)?;
+        } else {
+            self.set_names(names, manifest, None)?;
         }
         self.image(manifest)
     }

@@ -13,3 +13,25 @@ pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         _ => Err("it is no JSON object".into()),
     }
 }
+
+/// How many marks that begin or divide values (`{`, `[`, `,`) are outside of its strings, which bounds its values
+/// before they are in memory.
+pub(crate) fn marks(bytes: &[u8]) -> usize {
+    let (mut count, mut rest) = (0, bytes.iter());
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'{' | b'[' | b',' => count += 1,
+            b'"' => {
+                while let Some(byte) = rest.next() {
+                    match byte {
+                        b'\\' => drop(rest.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    count
+}

@@ -1,5 +1,6 @@
 //! Images from files: `docker save` archives and OCI layouts (image-spec image-layout.md) as a folder or an archive.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::path::Path;
 
@@ -17,6 +18,11 @@ use crate::stage::Incoming;
 use crate::store::{Image, Store};
 use crate::unpack::Budget;
 
+/// Most images of one archive.
+const IMAGES_MAX: usize = 4096;
+/// Most bytes of the documents of an archive's images together: they may all name the same ones, and all are in memory at the end.
+const DOCUMENTS_MAX: u64 = 32 << 20;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Saved {
@@ -30,6 +36,8 @@ struct Loader<'a> {
     source: Source,
     options: &'a PullOptions,
     budget: Budget,
+    /// Bytes of documents that were read.
+    documents: Cell<u64>,
     progress: &'a dyn Progress,
 }
 
@@ -65,7 +73,7 @@ impl Store {
             policy.judge_file(transport, "")?;
         }
         let budget = Budget::new(options.limits, &self.staging_path())?;
-        let loader = Loader { store: self, source, options, budget, progress };
+        let loader = Loader { store: self, source, options, budget, documents: Cell::new(0), progress };
         if let Some(saved) = loader.source.read("manifest.json", MANIFEST_MAX)? {
             return loader.docker(&saved);
         }
@@ -82,11 +90,12 @@ impl Loader<'_> {
     fn docker(&self, saved: &[u8]) -> Result<Vec<Image>> {
         let bad = |error: serde_json::Error| Error::invalid("manifest.json", error.to_string());
         let images: Vec<Saved> = serde_json::from_slice(saved).map_err(bad)?;
+        check_images(images.len())?;
         images.iter().map(|image| self.docker_image(image)).collect()
     }
 
     fn docker_image(&self, saved: &Saved) -> Result<Image> {
-        let bytes = self.source.need(&saved.config, CONFIG_MAX)?;
+        let bytes = self.document(&saved.config, CONFIG_MAX)?;
         let (config, diff_ids) = manifest::parse_config(&bytes, saved.layers.len())?;
         manifest::check_platform(&config, &self.options.platform)?;
         let names: Vec<Reference> = saved.repo_tags.iter().flatten().map(|tag| tag.parse()).collect::<Result<_>>()?;
@@ -103,6 +112,7 @@ impl Loader<'_> {
         let Document::Index(index) = manifest::parse(index, None)? else {
             return Err(Error::invalid("index.json", "it is no index"));
         };
+        check_images(index.manifests.len())?;
         let wanted = &self.options.platform;
         let fits = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(|platform| wanted.fit(platform).is_some());
         let images: Vec<Image> =
@@ -137,8 +147,19 @@ impl Loader<'_> {
         self.store.name_all(&digest, &layout_name(entry))
     }
 
+    fn document(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let bytes = self.source.need(name, limit)?;
+        let total = self.documents.get() + bytes.len() as u64;
+        if total > DOCUMENTS_MAX {
+            let what = "manifests and configurations of the archive together".into();
+            return Err(Error::Limit { what, limit: format!("{DOCUMENTS_MAX} bytes") });
+        }
+        self.documents.set(total);
+        Ok(bytes)
+    }
+
     fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>> {
-        let bytes = self.source.need(&blob_name(descriptor), limit)?;
+        let bytes = self.document(&blob_name(descriptor), limit)?;
         let actual = Digest::of(&bytes);
         if actual == descriptor.digest {
             return Ok(bytes);
@@ -169,6 +190,13 @@ impl Loader<'_> {
     }
 }
 
+fn check_images(count: usize) -> Result<()> {
+    if count > IMAGES_MAX {
+        return Err(Error::Limit { what: "the number of images".into(), limit: IMAGES_MAX.to_string() });
+    }
+    Ok(())
+}
+
 fn blob_name(descriptor: &Descriptor) -> String {
     format!("blobs/sha256/{}", descriptor.digest.hex())
 }
@@ -182,4 +210,64 @@ fn layout_name(entry: &Descriptor) -> Vec<Reference> {
         if name.contains(['/', ':']) { name.parse().ok() } else { format!("localhost/loaded:{name}").parse().ok() }
     };
     full.or_else(short).into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use serde_json::{Value, json};
+
+    /// Load an archive of these documents.
+    fn load(store: &Store, files: &[(&str, &Value)]) -> Result<Vec<Image>> {
+        let mut archive = tar::Builder::new(tempfile::tempfile().unwrap());
+        for (name, document) in files {
+            let text = document.to_string();
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o644);
+            (header.set_uid(0), header.set_gid(0));
+            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        let mut file = archive.into_inner().unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        let options = PullOptions { platform: "linux/amd64".parse().unwrap(), ..PullOptions::default() };
+        store.load_archive(file, &options, &Silent)
+    }
+
+    fn config(layers: usize) -> Value {
+        let rootfs = json!({ "type": "layers", "diff_ids": vec![Digest::of(b"").to_string(); layers] });
+        json!({ "architecture": "amd64", "os": "linux", "rootfs": rootfs })
+    }
+
+    #[test]
+    fn an_archive_of_many_names_is_loaded_in_their_number() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let tags: Vec<String> = (0..2000).map(|number| format!("app:{number}")).collect();
+        let saved = json!([{ "Config": "c", "RepoTags": tags, "Layers": [] }]);
+        let started = std::time::Instant::now();
+        let images = load(&store, &[("manifest.json", &saved), ("c", &config(0))]).unwrap();
+        assert_eq!(images[0].names().len(), 2000);
+        // Reading all names again for each is some 20 s.
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn what_no_machine_holds_is_refused_and_leaves_no_name() {
+        let temp = tempfile::tempdir().unwrap();
+        let store = Store::open(temp.path()).unwrap();
+        let layers = json!([{ "Config": "c", "RepoTags": ["app"], "Layers": vec!["l"; 501] }]);
+        let error = load(&store, &[("manifest.json", &layers), ("c", &config(501))]).unwrap_err().to_string();
+        assert!(error.contains("501 layers"), "{error}");
+        let images = json!(vec![json!({ "Config": "c", "Layers": [] }); 4097]);
+        let error = load(&store, &[("manifest.json", &images), ("c", &config(0))]).unwrap_err().to_string();
+        assert!(error.contains("the number of images"), "{error}");
+        let mut long = config(0);
+        long["author"] = "a".repeat(15 << 20).into();
+        let images = json!(vec![json!({ "Config": "c", "Layers": [] }); 3]);
+        let error = load(&store, &[("manifest.json", &images), ("c", &long)]).unwrap_err().to_string();
+        assert!(error.contains("of the archive together"), "{error}");
+        assert!(store.images().unwrap().iter().all(|image| image.names().is_empty()));
+    }
 }

@@ -15,6 +15,8 @@ use crate::platform::Platform;
 pub const MANIFEST_MAX: u64 = 4 << 20;
 /// Largest image configuration.
 pub const CONFIG_MAX: u64 = 16 << 20;
+/// Most values in an image configuration, by the marks between them. In memory one takes hundreds of bytes, in a document three.
+const CONFIG_MARKS_MAX: usize = 1 << 16;
 /// Most layers of an image: the kernel stacks at most 500 lower directories.
 pub const LAYERS_MAX: usize = 500;
 
@@ -117,9 +119,7 @@ pub fn parse(bytes: &[u8], content_type: Option<&str>) -> Result<Document> {
     }
     let config = raw.config.ok_or_else(|| bad("it has no `config`"))?;
     let layers = raw.layers.ok_or_else(|| bad("it has no `layers`"))?;
-    if layers.len() > LAYERS_MAX {
-        return Err(bad(format!("it has {} layers; at most {LAYERS_MAX} can be stacked", layers.len())));
-    }
+    check_layers(layers.len())?;
     if config.size > CONFIG_MAX {
         return Err(Error::Limit { what: "image configuration".into(), limit: format!("{CONFIG_MAX} bytes") });
     }
@@ -188,6 +188,10 @@ impl Index {
 /// If it cannot be read, or does not have one `diff_id` per layer.
 pub fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfiguration, Vec<Digest>)> {
     let what = || "image configuration".to_owned();
+    check_layers(layers)?;
+    if json::marks(bytes) > CONFIG_MARKS_MAX {
+        return Err(Error::invalid(what(), format!("it has more than {CONFIG_MARKS_MAX} values")));
+    }
     let config: ImageConfiguration = json::object(bytes).map_err(|reason| Error::invalid(what(), reason))?;
     if config.rootfs().typ() != "layers" {
         return Err(Error::invalid(what(), format!("rootfs.type is {:?}, not \"layers\"", config.rootfs().typ())));
@@ -198,6 +202,13 @@ pub fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfiguration, 
         return Err(Error::invalid(what(), reason));
     }
     Ok((config, diff_ids))
+}
+
+fn check_layers(count: usize) -> Result<()> {
+    if count > LAYERS_MAX {
+        return Err(bad(format!("it has {count} layers; at most {LAYERS_MAX} can be stacked")));
+    }
+    Ok(())
 }
 
 /// Refuse an image of another platform than the one that was asked for.
@@ -316,6 +327,22 @@ mod tests {
         let chart = manifest_json().replace(OCI_CONFIG, "application/vnd.cncf.helm.config.v1+json");
         let Document::Manifest(chart) = parse(chart.as_bytes(), None).unwrap() else { panic!() };
         assert!(chart.check_is_image().unwrap_err().to_string().contains("artifact"));
+    }
+
+    #[test]
+    fn configurations_have_as_many_values_and_layers_as_fit_memory() {
+        let config = |extra: &str, layers: usize| {
+            let diff_ids = vec![format!("{D:?}"); layers].join(",");
+            let rootfs = format!(r#"{{"type":"layers","diff_ids":[{diff_ids}]}}"#);
+            format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{rootfs}{extra}}}"#)
+        };
+        let strings = format!(r#","author":"{}\\\",""#, "{[,".repeat(100_000));
+        parse_config(config(&strings, 500).as_bytes(), 500).unwrap();
+        let history = format!(r#","history":[{}{{}}]"#, "{},".repeat(100_000));
+        let error = parse_config(config(&history, 1).as_bytes(), 1).unwrap_err().to_string();
+        assert!(error.contains("more than 65536 values"), "{error}");
+        let error = parse_config(config("", 501).as_bytes(), 501).unwrap_err().to_string();
+        assert!(error.contains("501 layers"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Names of images, and what is kept without one: files of `names/`, the roots of garbage collection.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -35,18 +36,32 @@ impl Store {
     /// Let a name stand for a manifest of the store. What it stood for is kept without a name if it has no other. `digest` is
     /// what the name's registry calls the content.
     pub(crate) fn set_name(&self, name: &Reference, manifest: &Digest, digest: Option<&Digest>) -> Result<()> {
+        self.set_names(std::slice::from_ref(name), manifest, digest)
+    }
+
+    /// The same of several names, of which an archive can bring very many: those that are there are read once.
+    pub(crate) fn set_names(&self, names: &[Reference], manifest: &Digest, digest: Option<&Digest>) -> Result<()> {
         let roots = self.roots()?;
-        let old = roots.iter().find(|root| root.name.as_ref() == Some(name));
-        if let Some(old) = old
-            && old.manifest != *manifest
-            && !roots.iter().any(|root| root.manifest == old.manifest && root.name.as_ref() != Some(name))
-        {
-            self.set_nameless(&old.manifest)?;
+        let mut left: HashMap<&Digest, usize> = HashMap::new();
+        roots.iter().for_each(|root| *left.entry(&root.manifest).or_default() += 1);
+        let old: BTreeMap<&Reference, &Root> =
+            roots.iter().filter_map(|root| Some((root.name.as_ref()?, root))).collect();
+        for name in names.iter().collect::<BTreeSet<_>>() {
+            let old = old.get(name);
+            if let Some(old) = old.filter(|old| old.manifest != *manifest)
+                && let Some(left) = left.get_mut(&old.manifest)
+            {
+                *left -= 1;
+                if *left == 0 {
+                    self.set_nameless(&old.manifest)?;
+                }
+            }
+            // A local repetition does not make a registry forget.
+            let known = old.filter(|old| old.manifest == *manifest).and_then(|old| old.digest.clone());
+            let digest = digest.cloned().or(known);
+            self.write_root(&File { name: name.to_string(), manifest: manifest.clone(), digest })?;
         }
-        // A local repetition does not make a registry forget.
-        let known = old.filter(|old| old.manifest == *manifest).and_then(|old| old.digest.clone());
-        let digest = digest.cloned().or(known);
-        self.write_root(&File { name: name.to_string(), manifest: manifest.clone(), digest })
+        Ok(())
     }
 
     /// Keep an image that has no name.

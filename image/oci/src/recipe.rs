@@ -13,6 +13,7 @@
 //! Numbers are little-endian: lengths of bytes and paths 32 bits, offsets and lengths in files 64 bits.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -153,6 +154,10 @@ impl<'a> Recorder<'a> {
     }
 
     fn put(&mut self, tag: u8, bytes: &[u8], numbers: &[&[u8; 8]]) -> Result<()> {
+        if tag != b'L' {
+            // A sparse file of a million pieces has its name in here a million times.
+            self.out.get_ref().budget.stream(bytes.len() as u64)?;
+        }
         let mut write = || -> io::Result<()> {
             self.out.write_all(&[tag])?;
             self.out.write_all(&u32::try_from(bytes.len()).map_err(io::Error::other)?.to_le_bytes())?;
@@ -214,11 +219,13 @@ pub(crate) struct Rewriter {
     recipe: BufReader<GzDecoder<BufReader<File>>>,
     diff: OwnedFd,
     lost: Option<OwnedFd>,
-    /// Paths whose meaning changed, with the number of pieces of files that came before.
-    displaced: Vec<(usize, Vec<u8>)>,
+    displaced: Displaced,
     pieces: usize,
     now: Now,
 }
+
+/// Paths whose meaning changed: each time the number of pieces of files that came before, and of the changes of any path.
+type Displaced = HashMap<Vec<u8>, Vec<(usize, usize)>>;
 
 /// Where the bytes come from.
 enum Now {
@@ -241,7 +248,7 @@ impl Rewriter {
         let lost = dir.join(LOST);
         let (lost, displaced) = match lost.exists() {
             true => (Some(open_dir(&lost)?), displacements(first).at("reading", &path)?),
-            false => (None, Vec::new()),
+            false => (None, Displaced::new()),
         };
         let Some(recipe) = open()? else { return Ok(None) };
         Ok(Some(Rewriter { recipe, diff: open_dir(&dir.join("diff"))?, lost, displaced, pieces: 0, now: Now::Tag }))
@@ -249,14 +256,15 @@ impl Rewriter {
 
     /// Open the file that a path meant when this piece was written.
     fn file(&self, path: &[u8]) -> rustix::io::Result<File> {
-        let below =
-            |parent: &[u8]| path == parent || (path.starts_with(parent) && path.get(parent.len()) == Some(&b'/'));
-        let moved =
-            self.displaced.iter().enumerate().find(|(_, (pieces, parent))| *pieces > self.pieces && below(parent));
-        let (dir, path) = match (moved, &self.lost) {
-            (Some((number, (_, parent))), Some(lost)) => {
-                (lost, [number.to_string().as_bytes(), &path[parent.len()..]].concat())
-            }
+        // The path itself and the directories above it; of those that moved later, where the first went is where it is.
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at).chain([path.len()]);
+        let moved = ends.filter_map(|end| {
+            let changes = self.displaced.get(&path[..end])?;
+            let later = changes.partition_point(|&(pieces, _)| pieces <= self.pieces);
+            changes.get(later).map(|&(_, number)| (number, end))
+        });
+        let (dir, path) = match (moved.min(), &self.lost) {
+            (Some((number, end)), Some(lost)) => (lost, [number.to_string().as_bytes(), &path[end..]].concat()),
             _ => (&self.diff, path.to_vec()),
         };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -326,8 +334,8 @@ impl Read for Rewriter {
     }
 }
 
-fn displacements(mut recipe: impl Read) -> io::Result<Vec<(usize, Vec<u8>)>> {
-    let (mut all, mut pieces) = (Vec::new(), 0);
+fn displacements(mut recipe: impl Read) -> io::Result<Displaced> {
+    let (mut all, mut changes, mut pieces) = (Displaced::new(), 0, 0);
     loop {
         match tag(&mut recipe)? {
             b'L' => {
@@ -340,7 +348,10 @@ fn displacements(mut recipe: impl Read) -> io::Result<Vec<(usize, Vec<u8>)>> {
                 number(&mut recipe)?;
                 pieces += 1;
             }
-            b'D' => all.push((pieces, path(&mut recipe)?)),
+            b'D' => {
+                all.entry(path(&mut recipe)?).or_default().push((pieces, changes));
+                changes += 1;
+            }
             b'E' => return Ok(all),
             _ => return Err(damaged()),
         }

@@ -50,11 +50,6 @@ impl Request<'_> {
     }
 
     fn token(&self, challenge: &Challenge) -> Result<String> {
-        #[derive(Deserialize)]
-        struct Answer {
-            token: Option<String>,
-            access_token: Option<String>,
-        }
         let bad = |reason: &str| Error::Protocol { url: format!("{}/v2/", self.registry), reason: reason.into() };
         let realm = challenge.value("realm").ok_or_else(|| bad("a Bearer challenge without a realm"))?;
         let is_plain = realm.starts_with("http://");
@@ -81,14 +76,26 @@ impl Request<'_> {
             }
         }
         let body = read_limited(response, TOKEN_MAX, "the token service's answer")?;
-        let answer: Answer =
-            serde_json::from_slice(&body).map_err(|_| bad("its token service gave an unreadable answer"))?;
-        let token = answer.token.or(answer.access_token).ok_or_else(|| bad("its token service gave no token"))?;
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(bad("its token service gave a malformed token"));
-        }
-        Ok(token)
+        read_token(&body).map_err(bad)
     }
+}
+
+/// Read the answer of a token service: a token that can be put into a header.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_token(body: &[u8]) -> std::result::Result<String, &'static str> {
+    #[derive(Deserialize)]
+    struct Answer {
+        token: Option<String>,
+        access_token: Option<String>,
+    }
+    let answer: Answer = serde_json::from_slice(body).map_err(|_| "its token service gave an unreadable answer")?;
+    let token = answer.token.or(answer.access_token).ok_or("its token service gave no token")?;
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("its token service gave a malformed token");
+    }
+    Ok(token)
 }
 
 /// One way to authenticate that a registry offers.
@@ -185,6 +192,15 @@ mod tests {
         assert_eq!((two[1].scheme.as_str(), two[1].value("error")), ("Bearer", Some("e")));
         assert_eq!(parse_challenges("Negotiate")[0].scheme, "Negotiate");
         assert!(parse_challenges(r#"Bearer realm="unclosed"#)[0].parameters.is_empty());
+    }
+
+    #[test]
+    fn tokens() {
+        assert_eq!(read_token(br#"{"access_token":"a.b","expires_in":3}"#), Ok("a.b".into()));
+        assert_eq!(read_token(br#"{"token":"t","access_token":"a"}"#), Ok("t".into()));
+        for bad in ["", "{}", r#"{"token":""}"#, r#"{"token":"a\r\nX: y"}"#, r#"{"token":"a b"}"#] {
+            assert!(read_token(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -107,7 +107,11 @@ pub(super) fn docker_config() -> Option<PathBuf> {
     dir.map(|dir| dir.join("config.json"))
 }
 
-fn in_file(text: &[u8], path: &Path, reference: &Reference) -> Result<Option<Credentials>> {
+/// Find the credentials of a reference's registry in the text of an auth file, which `path` names in messages.
+///
+/// # Errors
+/// If it cannot be understood.
+pub fn in_file(text: &[u8], path: &Path, reference: &Reference) -> Result<Option<Credentials>> {
     let what = || format!("auth file {}", path.display());
     let file: File = json::object(text).map_err(|reason| Error::invalid(what(), reason))?;
     let mut best: Option<(usize, &Auth)> = None;

@@ -20,10 +20,11 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, Response, StatusCode, Uri};
 use ureq::{Agent, Body};
 
-pub use auth::{Challenge, parse_challenges};
+pub use auth::{Challenge, parse_challenges, read_token};
 pub(crate) use blob::BlobReader;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, in_file as credentials_in_file};
 pub use login::Server;
+pub use tags::{next_page, read_tags};
 pub(crate) use upload::{Mount, Payload};
 
 use crate::digest::Digest;
@@ -325,6 +326,15 @@ fn transport(error: std::io::Error, what: &str) -> std::io::Error {
 
 /// What a registry says about its refusal (distribution-spec, "Error Codes"), made safe to print.
 fn error_detail(response: Response<Body>) -> String {
+    let mut body = Vec::new();
+    if response.into_body().into_reader().take(ERROR_MAX).read_to_end(&mut body).doing(String::new).is_err() {
+        return String::new();
+    }
+    read_refusal(&body)
+}
+
+/// The first reason of a refusal, in parentheses; empty if it says none.
+pub fn read_refusal(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Answer {
         errors: Vec<Item>,
@@ -336,11 +346,7 @@ fn error_detail(response: Response<Body>) -> String {
         #[serde(default)]
         message: String,
     }
-    let mut body = Vec::new();
-    if response.into_body().into_reader().take(ERROR_MAX).read_to_end(&mut body).doing(String::new).is_err() {
-        return String::new();
-    }
-    let Ok(answer) = serde_json::from_slice::<Answer>(&body) else { return String::new() };
+    let Ok(answer) = serde_json::from_slice::<Answer>(body) else { return String::new() };
     let Some(item) = answer.errors.first() else { return String::new() };
     let text = if item.message.is_empty() { &item.code } else { &item.message };
     let safe: String = text.chars().filter(|c| !c.is_control()).take(200).collect();

@@ -9,11 +9,6 @@ use crate::manifest::MANIFEST_MAX;
 /// Most tags of a repository.
 const TAGS_MAX: usize = 10_000;
 
-#[derive(Deserialize)]
-struct Answer {
-    tags: Option<Vec<String>>,
-}
-
 impl Client {
     /// All tags, page by page.
     pub(crate) fn tags(&self) -> Result<Vec<String>> {
@@ -26,8 +21,7 @@ impl Client {
                 Ok((read_limited(response, MANIFEST_MAX, "the list of tags")?, link))
             })?;
             let bad = |reason: String| Error::Protocol { url: path.clone(), reason };
-            let answer: Answer = crate::json::object(&bytes).map_err(bad)?;
-            let tags = answer.tags.unwrap_or_default();
+            let tags = read_tags(&bytes).map_err(bad)?;
             // A page that brings nothing would be followed for ever.
             let next = next.as_deref().and_then(next_page).filter(|_| !tags.is_empty());
             all.extend(tags);
@@ -42,8 +36,21 @@ impl Client {
     }
 }
 
+/// Read one page of the list.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn read_tags(page: &[u8]) -> std::result::Result<Vec<String>, String> {
+    #[derive(Deserialize)]
+    struct Answer {
+        tags: Option<Vec<String>>,
+    }
+    let answer: Answer = crate::json::object(page)?;
+    Ok(answer.tags.unwrap_or_default())
+}
+
 /// The query of `<URL>; rel="next"` (RFC 8288). The address itself is not followed: it is this repository's list again.
-fn next_page(link: &str) -> Option<&str> {
+pub fn next_page(link: &str) -> Option<&str> {
     let (address, rest) = link.strip_prefix('<')?.split_once('>')?;
     let is_query = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
     let (_, query) = address.split_once('?')?;

@@ -74,7 +74,7 @@ pub(crate) fn unpack_recorded<R: BufRead>(
     let mut archive = Archive::new(Tee::new(source, recorder));
     let mut layer = Layer {
         recorder,
-        root: Root::new(dir),
+        root: Root::new(dir, budget),
         owners: rustix::process::geteuid().is_root(),
         devices,
         budget,
@@ -96,7 +96,7 @@ pub(crate) fn unpack_recorded<R: BufRead>(
 
 struct Layer<'a, 'r> {
     recorder: Option<&'a RefCell<Recorder<'r>>>,
-    root: Root,
+    root: Root<'a>,
     /// Privileged: owners are kept. Otherwise everything belongs to who unpacks.
     owners: bool,
     devices: DevicePolicy,

@@ -5,18 +5,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{There, kind_of, whiteout};
+use super::{Budget, There, kind_of, whiteout};
 use crate::error::{Context, Error, Result};
 
 /// A descriptor of the root, and one of the directory used last: archives list a directory's files in a row.
-pub(super) struct Root {
+pub(super) struct Root<'a> {
     fd: OwnedFd,
+    /// Counts directories that the archive does not list.
+    budget: &'a Budget,
     last: Option<(Vec<u8>, OwnedFd)>,
 }
 
-impl Root {
-    pub(super) fn new(fd: OwnedFd) -> Root {
-        Root { fd, last: None }
+impl<'a> Root<'a> {
+    pub(super) fn new(fd: OwnedFd, budget: &'a Budget) -> Self {
+        Root { fd, budget, last: None }
     }
 
     /// The directory `path`, made with its parents if it is missing.
@@ -72,16 +74,25 @@ impl Root {
         }
     }
 
+    /// Make a directory that is not there, and those above it that are not.
     fn make_all(&mut self, path: &[u8]) -> Result<OwnedFd> {
-        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+        let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+        let ends: Vec<usize> = slashes.chain([path.len()]).collect();
         let mut parent = self.open(b"").doing(|| "opening the layer's root".into())?;
-        for end in ends.chain([path.len()]) {
-            let prefix = &path[..end];
-            parent = match self.open(prefix) {
-                Ok(fd) => fd,
-                Err(Errno::NOENT | Errno::NOTDIR) => self.make_one(parent.as_fd(), prefix)?,
+        // What is above a directory that is there is there too, so the first that is missing is found by halves: a name can have
+        // two thousand of them.
+        let (mut there, mut missing) = (0, ends.len());
+        while missing - there > 1 {
+            let middle = usize::midpoint(there, missing);
+            let prefix = &path[..ends[middle - 1]];
+            match self.open(prefix) {
+                Ok(fd) => (there, parent) = (middle, fd),
+                Err(Errno::NOENT | Errno::NOTDIR) => missing = middle,
                 Err(error) => return Err(error).doing(|| doing("opening the directory", prefix)),
-            };
+            }
+        }
+        for &end in &ends[there..] {
+            parent = self.make_one(parent.as_fd(), &path[..end])?;
         }
         Ok(parent)
     }
@@ -90,6 +101,7 @@ impl Root {
     fn make_one(&self, parent: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
         let (_, name) = split(path);
         let making = || doing("making the directory", path);
+        self.budget.entry(path)?;
         match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
             Ok(()) => {}
             Err(Errno::EXIST) => match kind_of(parent, path)? {
@@ -109,7 +121,8 @@ impl Root {
         }
         // Not by mkdirat: the process's umask would have its say.
         rustix::fs::chmodat(parent, name, Mode::from_raw_mode(0o755), AtFlags::empty()).doing(making)?;
-        self.open(path).doing(making)
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags, Mode::empty()).doing(making)
     }
 }
 

@@ -106,6 +106,31 @@ fn a_bomb_meets_the_limit() {
 }
 
 #[test]
+fn directories_that_are_not_listed_count() {
+    let temp = tempfile::tempdir().unwrap();
+    let limits = Limits { bytes: 1000, entries: 10, reserve: 0 };
+    let deep = |name: &str| format!("{name}{}", "/d".repeat(8));
+    let error = Layer::new().file(&deep("a"), "").file(&deep("b"), "").unpack_to(temp.path(), limits).unwrap_err();
+    assert!(error.to_string().contains("number of entries"), "{error}");
+}
+
+#[test]
+fn directories_that_are_not_listed_are_made_where_they_are_missing() {
+    let temp = tempfile::tempdir().unwrap();
+    let layer = Layer::new()
+        .entry("real/a/", tar::EntryType::Directory, "", b"")
+        .entry("way", tar::EntryType::Symlink, "/real", b"")
+        .file("way/a/b/c/d/e", "one")
+        .file("way/a/b/x/y/z", "two")
+        .file("new/x", "three");
+    layer.unpack_to(temp.path(), Limits::default()).unwrap();
+    let read = |name: &str| fs::read_to_string(temp.path().join(name)).unwrap();
+    assert_eq!(["real/a/b/c/d/e", "real/a/b/x/y/z", "new/x"].map(read), ["one", "two", "three"]);
+    assert_eq!(fs::metadata(temp.path().join("real/a/b/x")).unwrap().mode() & 0o7777, 0o755);
+    assert!(refused(Layer::new().file("a/b", "").file("a/b/c/d", "")).contains("where a directory is needed"));
+}
+
+#[test]
 fn whiteouts_take_the_form_of_overlayfs() {
     if !rustix::process::geteuid().is_root() {
         return;
