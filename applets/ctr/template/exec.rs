@@ -27,6 +27,11 @@ const MAPS: [&str; 15] = [
     "Volumes",
 ];
 
+/// What one execution may come to, in bytes of text that is made. Ranges in ranges, and variables that double, know no end.
+const WORK_MAX: usize = 1 << 26;
+/// What a node, or an element of a range, counts as.
+const STEP: usize = 16;
+
 type Val<'a> = Cow<'a, Value>;
 
 /// How a list of nodes ended.
@@ -40,7 +45,7 @@ enum Flow {
 /// Execute a template.
 pub fn execute(nodes: &[Node], data: &Value, mode: Mode<'_>) -> Result<String, Error> {
     let root = Cow::Borrowed(data);
-    let mut machine = Machine { variables: vec![("$", root.clone())], out: String::new(), mode };
+    let mut machine = Machine { variables: vec![("$", root.clone())], out: String::new(), mode, left: WORK_MAX };
     machine.list(nodes, &root)?;
     Ok(machine.out)
 }
@@ -49,6 +54,8 @@ struct Machine<'t, 'd> {
     variables: Vec<(&'t str, Val<'d>)>,
     out: String,
     mode: Mode<'d>,
+    /// Of [`WORK_MAX`].
+    left: usize,
 }
 
 /// An error at a place in the template.
@@ -60,6 +67,7 @@ fn at(place: (usize, usize), text: &str, what: impl std::fmt::Display) -> Error 
 impl<'t, 'd> Machine<'t, 'd> {
     fn list(&mut self, nodes: &'t [Node], dot: &Val<'d>) -> Result<Flow, Error> {
         for node in nodes {
+            self.charge(STEP)?;
             let flow = self.node(node, dot)?;
             if flow != Flow::Next {
                 return Ok(flow);
@@ -70,11 +78,16 @@ impl<'t, 'd> Machine<'t, 'd> {
 
     fn node(&mut self, node: &'t Node, dot: &Val<'d>) -> Result<Flow, Error> {
         match node {
-            Node::Text(text) => self.out.push_str(text),
+            Node::Text(text) => {
+                self.charge(text.len())?;
+                self.out.push_str(text);
+            }
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
+                    let before = self.out.len();
                     print_value(&mut self.out, &value);
+                    self.charge(self.out.len() - before)?;
                 }
             }
             Node::If(condition, then, otherwise) => {
@@ -98,6 +111,12 @@ impl<'t, 'd> Machine<'t, 'd> {
         Ok(Flow::Next)
     }
 
+    fn charge(&mut self, work: usize) -> Result<(), Error> {
+        let too_much = || Error::new("template: it goes on for too long, or makes too much text");
+        self.left = self.left.checked_sub(work).ok_or_else(too_much)?;
+        Ok(())
+    }
+
     /// Variables that are declared within are gone after it.
     fn scoped<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
         let scope = self.variables.len();
@@ -115,6 +134,7 @@ impl<'t, 'd> Machine<'t, 'd> {
     ) -> Result<Flow, Error> {
         let over = self.commands(pipeline, dot)?;
         let elements = elements(over).map_err(|what| at(place(pipeline), &pipeline.to_string(), what))?;
+        self.charge(elements.len() * STEP)?;
         if elements.is_empty() {
             return self.list(otherwise, dot);
         }
@@ -208,10 +228,12 @@ impl<'t, 'd> Machine<'t, 'd> {
         }
         let mut values = arguments.iter().map(|operand| self.operand(operand, dot)).collect::<Result<Vec<_>, _>>()?;
         values.extend(piped);
-        functions::call(name, values, self.mode.header).map_err(|what| {
+        let value = functions::call(name, values, self.mode.header).map_err(|what| {
             let words: Vec<_> = std::iter::once(first).chain(arguments).map(ToString::to_string).collect();
             at(first.place, &words.join(" "), what)
-        })
+        })?;
+        self.charge(made(&value))?;
+        Ok(value)
     }
 
     /// `and` and `or` evaluate no more than they need.
@@ -252,6 +274,7 @@ impl<'t, 'd> Machine<'t, 'd> {
             value = self.field(value, field, parent).map_err(|what| at(operand.place, &operand.to_string(), what))?;
             parent = field;
         }
+        self.charge(made(&value))?;
         Ok(value)
     }
 
@@ -272,6 +295,15 @@ impl<'t, 'd> Machine<'t, 'd> {
             (None, Some(type_name)) => Err(format!("can't evaluate field {name} in type {type_name}")),
             (None, None) => Err(format!("map has no entry for key {name:?}")),
         }
+    }
+}
+
+/// Bytes of a value that was made or copied.
+fn made(value: &Val<'_>) -> usize {
+    match value {
+        Cow::Owned(Value::String(text)) => text.len(),
+        Cow::Owned(Value::Array(list)) => list.len() * STEP,
+        _ => 0,
     }
 }
 

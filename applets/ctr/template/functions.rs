@@ -40,6 +40,10 @@ const FUNCTIONS: &[(&str, usize, usize)] = &[
 
 /// The widest that `pad` makes a text.
 const MAX_PAD: usize = 1 << 12;
+/// The longest text that one call makes of shorter ones, in bytes.
+pub const MAX_TEXT: usize = 1 << 24;
+/// The most parts that a text is split into.
+const MAX_PARTS: usize = 1 << 20;
 
 /// Whether there is a function of this name.
 pub fn exists(name: &str) -> bool {
@@ -78,7 +82,11 @@ fn text(name: &str, args: &[Cow<'_, Value>]) -> Result<Value, String> {
         "join" => {
             let strings = args[0].as_array().map(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
             let strings = strings.flatten().ok_or_else(|| wrong("[]string", &args[0]))?;
-            strings.join(string(&args[1])?).into()
+            let separator = string(&args[1])?;
+            if strings.len().saturating_mul(separator.len()) > MAX_TEXT {
+                return Err("error calling join: the text is too long".into());
+            }
+            strings.join(separator).into()
         }
         "js" => js(&print(args)).into(),
         "json" => Value::String(args[0].to_string()),
@@ -97,6 +105,10 @@ fn text(name: &str, args: &[Cow<'_, Value>]) -> Result<Value, String> {
         }
         "split" => {
             let (text, separator) = (string(&args[0])?, string(&args[1])?);
+            let parts = if separator.is_empty() { text.len() } else { text.matches(separator).count() };
+            if parts > MAX_PARTS {
+                return Err("error calling split: there are too many parts".into());
+            }
             match separator {
                 "" => text.chars().map(|letter| letter.to_string()).collect(),
                 separator => text.split(separator).collect(),

@@ -145,6 +145,28 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_end_is_refused() {
+        let doubled = format!("{{{{$x := printf \"%4096d\" 1}}}}{}", "{{$x = print $x $x}}".repeat(60));
+        let wide = format!("{{{{$x := \"{}\"}}}}", "%4096d".repeat(8000)) + "{{printf $x 1 | len}}";
+        for source in [
+            "{{range 1048576}}".repeat(20) + &"{{end}}".repeat(20),
+            "{{range 3000}}{{range 3000}}{{$.Id}}{{end}}{{end}}".into(),
+            format!("{doubled}{{{{len $x}}}}"),
+            doubled + "{{range split $x \"\"}}{{end}}",
+            wide,
+        ] {
+            let started = std::time::Instant::now();
+            if let Ok(text) = Template::parse(&source).unwrap().render(&data(), Mode::default()) {
+                assert!(text.len() < 100, "{}", text.len());
+            }
+            assert!(started.elapsed().as_secs() < 30);
+        }
+        let error = Template::parse("{{range 1048576}}{{range 1048576}}{{end}}{{end}}").unwrap();
+        let error = error.render(&data(), Mode::default()).unwrap_err().to_string();
+        assert!(error.contains("goes on for too long"), "{error}");
+    }
+
+    #[test]
     fn labels_by_name() {
         let labels = json!({ "com.example.key": "v" });
         let mode = Mode { labels: labels.as_object(), ..Mode::default() };

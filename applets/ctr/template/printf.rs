@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::functions::{plain, type_name};
+use super::functions::{MAX_TEXT, plain, type_name};
 
 /// The widest field and the greatest precision that are honoured.
 const MAX_WIDTH: usize = 1 << 12;
@@ -30,6 +30,10 @@ pub fn format(format: &str, args: &[Cow<'_, Value>]) -> String {
         if letter != '%' {
             out.push(letter);
             continue;
+        }
+        // A few letters can ask for thousands: whoever called it has no use for more.
+        if out.len() > MAX_TEXT {
+            return out;
         }
         let mut spec = Spec::default();
         while let Some(&flag) = letters.peek() {
@@ -102,7 +106,15 @@ fn one(verb: char, spec: Spec, value: &Value) -> String {
         ('v', value) => pad(spec, cut(spec, plain(value)), false),
         // Elements of a list are formatted one by one.
         (_, Value::Array(list)) => {
-            format!("[{}]", list.iter().map(|value| one(verb, spec, value)).collect::<Vec<_>>().join(" "))
+            let mut out = String::from("[");
+            for (index, value) in list.iter().enumerate() {
+                if out.len() > MAX_TEXT {
+                    break;
+                }
+                out.push_str(if index > 0 { " " } else { "" });
+                out.push_str(&one(verb, spec, value));
+            }
+            out + "]"
         }
         ('s', Value::String(text)) => pad(spec, cut(spec, text.clone()), false),
         ('q', Value::String(text)) => pad(spec, quote(&cut(spec, text.clone())), false),

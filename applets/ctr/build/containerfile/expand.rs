@@ -2,6 +2,10 @@
 
 /// Deepest nesting of `${a:-${b:-...}}`.
 const DEPTH_MAX: usize = 100;
+/// Most bytes that variables bring into one text: no program can be given more, and a line can double what the one before it made.
+const VALUES_MAX: usize = 1 << 20;
+/// Most steps of one pattern over one value. Each replacement looks as far ahead as a star reaches.
+const STEPS_MAX: usize = 1 << 26;
 
 /// What is looked up by a name; `None` if it is not set.
 pub type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
@@ -43,7 +47,7 @@ impl<'a> Expander<'a> {
     }
 
     fn expand(&self, text: &str) -> Result<Expanded, String> {
-        let mut state = State { expander: self, chars: text.chars().collect(), at: 0, depth: 0 };
+        let mut state = State { expander: self, chars: text.chars().collect(), at: 0, depth: 0, values: 0 };
         state.until(None, self.raw_escapes).map_err(|why| format!("failed to process {text:?}: {why}"))
     }
 }
@@ -88,6 +92,8 @@ struct State<'a> {
     chars: Vec<char>,
     at: usize,
     depth: usize,
+    /// Bytes that came of variables.
+    values: usize,
 }
 
 impl State<'_> {
@@ -179,7 +185,7 @@ impl State<'_> {
         self.at += 1;
         if self.peek() != Some('{') {
             let name = self.name();
-            return Ok(if name.is_empty() { "$".into() } else { self.get(&name).unwrap_or_default() });
+            return if name.is_empty() { Ok("$".into()) } else { Ok(self.get(&name)?.unwrap_or_default()) };
         }
         self.at += 1;
         self.depth += 1;
@@ -191,8 +197,13 @@ impl State<'_> {
         value
     }
 
-    fn get(&self, name: &str) -> Option<String> {
-        (self.expander.lookup)(name)
+    fn get(&mut self, name: &str) -> Result<Option<String>, String> {
+        let value = (self.expander.lookup)(name);
+        self.values += value.as_ref().map_or(0, String::len);
+        if self.values > VALUES_MAX {
+            return Err(format!("its variables come to more than {VALUES_MAX} bytes"));
+        }
+        Ok(value)
     }
 
     fn braces(&mut self) -> Result<String, String> {
@@ -202,7 +213,7 @@ impl State<'_> {
             Some(_) => {}
         }
         let name = self.name();
-        let value = self.get(&name);
+        let value = self.get(&name)?;
         let operator = self.next().ok_or("syntax error: missing '}'")?;
         match operator {
             '}' => Ok(value.unwrap_or_default()),
@@ -236,7 +247,7 @@ impl State<'_> {
                     None => (false, word.as_str()),
                 };
                 let pattern = Pattern::parse(word)?;
-                Ok(if operator == '#' { pattern.trim_start(&value, greedy) } else { pattern.trim_end(&value, greedy) })
+                if operator == '#' { pattern.trim_start(&value, greedy) } else { pattern.trim_end(&value, greedy) }
             }
         }
     }
@@ -247,7 +258,10 @@ impl State<'_> {
         self.at += usize::from(all);
         let pattern = self.argument('/', true).map_err(|why| why.replace("missing '/'", "missing '/' in ${}"))?;
         let text = self.argument('}', true)?;
-        Ok(Pattern::parse(&pattern)?.replace(&value, &text, all))
+        let mut left = VALUES_MAX.saturating_sub(self.values);
+        let replaced = Pattern::parse(&pattern)?.replace(&value, &text, all, &mut left);
+        self.values = VALUES_MAX - left;
+        replaced
     }
 
     fn argument(&mut self, stop: char, raw_escapes: bool) -> Result<String, String> {
@@ -311,8 +325,8 @@ impl Pattern {
         Ok(Pattern(tokens))
     }
 
-    /// Lengths of the shortest and the longest beginning that matches.
-    fn ends(tokens: &[Token], text: &[char]) -> Option<(usize, usize)> {
+    /// Lengths of the shortest and the longest beginning that matches; `steps` are those that are left.
+    fn ends(tokens: &[Token], text: &[char], steps: &mut usize) -> Result<Option<(usize, usize)>, String> {
         // An automaton whose states are places in the pattern; a star keeps its state.
         let mut states = vec![false; tokens.len() + 1];
         let enter = |states: &mut Vec<bool>, mut at: usize| {
@@ -329,6 +343,8 @@ impl Pattern {
                 found = Some((found.map_or(length, |(first, _)| first), length));
             }
             let Some(&c) = text.get(length) else { break };
+            *steps =
+                steps.checked_sub(tokens.len() + 1).ok_or("the value is too long for the pattern in substitution")?;
             let mut next = vec![false; tokens.len() + 1];
             for at in (0..tokens.len()).filter(|&at| states[at]) {
                 match tokens[at] {
@@ -343,29 +359,35 @@ impl Pattern {
             }
             states = next;
         }
-        found
+        Ok(found)
     }
 
-    fn trim_start(&self, value: &str, longest: bool) -> String {
+    fn trim_start(&self, value: &str, longest: bool) -> Result<String, String> {
         let chars: Vec<char> = value.chars().collect();
-        let cut = Self::ends(&self.0, &chars).map_or(0, |(short, long)| if longest { long } else { short });
-        chars[cut..].iter().collect()
+        let ends = Self::ends(&self.0, &chars, &mut { STEPS_MAX })?;
+        let cut = ends.map_or(0, |(short, long)| if longest { long } else { short });
+        Ok(chars[cut..].iter().collect())
     }
 
-    fn trim_end(&self, value: &str, longest: bool) -> String {
+    fn trim_end(&self, value: &str, longest: bool) -> Result<String, String> {
         let tokens: Vec<Token> = self.0.iter().rev().copied().collect();
         let chars: Vec<char> = value.chars().rev().collect();
-        let cut = Self::ends(&tokens, &chars).map_or(0, |(short, long)| if longest { long } else { short });
-        chars[cut..].iter().rev().collect()
+        let ends = Self::ends(&tokens, &chars, &mut { STEPS_MAX })?;
+        let cut = ends.map_or(0, |(short, long)| if longest { long } else { short });
+        Ok(chars[cut..].iter().rev().collect())
     }
 
-    fn replace(&self, value: &str, text: &str, all: bool) -> String {
+    /// Put `text` in the place of what matches; all that is put in counts against `left`.
+    fn replace(&self, value: &str, text: &str, all: bool, left: &mut usize) -> Result<String, String> {
+        let mut steps = STEPS_MAX;
         let chars: Vec<char> = value.chars().collect();
         let mut out = String::new();
         let (mut at, mut done) = (0, false);
         while at < chars.len() {
-            match Self::ends(&self.0, &chars[at..]).filter(|_| !done) {
+            let found = if done { None } else { Self::ends(&self.0, &chars[at..], &mut steps)? };
+            match found {
                 Some((_, length)) if length > 0 => {
+                    *left = left.checked_sub(text.len()).ok_or("what replaces the pattern comes to too many bytes")?;
                     out.push_str(text);
                     at += length;
                     done = !all;
@@ -376,7 +398,7 @@ impl Pattern {
                 }
             }
         }
-        out
+        Ok(out)
     }
 }
 
@@ -487,6 +509,17 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_end_is_refused() {
+        let long = |name: &str| Some(if name == "A" { "a".repeat(60_000) } else { "a".repeat(40) });
+        let word = |text: &str| Expander::new('\\', &long).word(text);
+        assert!(word(&"$A".repeat(18)).unwrap_err().contains("more than 1048576 bytes"));
+        assert!(word("${A//a*b/x}").unwrap_err().contains("too long for the pattern"));
+        assert!(word("${A//a/$A}").unwrap_err().contains("too many bytes"));
+        assert_eq!(word("${A//a/b}").unwrap(), "b".repeat(60_000));
+        assert_eq!(word(&"$B".repeat(1000)).unwrap().len(), 40_000);
+    }
+
+    #[test]
     fn the_other_escape() {
         assert_eq!(Expander::new('`', &lookup).word("C:\\x`$PWD").unwrap(), "C:\\x$PWD");
     }
@@ -509,7 +542,7 @@ mod tests {
             let chars: Vec<char> = value.chars().collect();
             let slow: Vec<usize> = (0..=chars.len()).filter(|&end| slow(&tokens.0, &chars[..end])).collect();
             let expected = slow.first().map(|&first| (first, slow[slow.len() - 1]));
-            prop_assert_eq!(Pattern::ends(&tokens.0, &chars), expected);
+            prop_assert_eq!(Pattern::ends(&tokens.0, &chars, &mut { STEPS_MAX }), Ok(expected));
         }
     }
 
