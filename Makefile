@@ -5,6 +5,7 @@
 #   make image [ARCH=] [KERNEL=] build out/ARCH/*; ARCH x86_64 | arm64 (default: this machine's), KERNEL vm | edge
 #   make bench [ARCH=]           build the image, measure it against its peers, print the budgets; out/bench/ARCH.json
 #   make conformance             the OCI runtime beside runc and crun, and under podman, buildah and containerd (x86_64)
+#   make fuzz [SECONDS=] [TARGETS=] what reads foreign bytes, each for SECONDS (default: 60); TARGETS are files of fuzz/targets
 #   make lint                    fmt, clippy, cargo deny, direction of dependencies
 #
 # PROFILE=quick builds without link-time optimisation: for boot tests while working.
@@ -19,7 +20,7 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target
 # Where rustup puts cargo, also for a user whose profile does not say so yet.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 
-.PHONY: run test image bench conformance lint setup setup-test setup-bench binary kernel kernel-check clean
+.PHONY: run test image bench conformance fuzz lint setup setup-test setup-bench binary kernel kernel-check clean
 
 run: setup
 	@$(MAKE) --no-print-directory image
@@ -39,6 +40,9 @@ bench: setup-bench
 conformance: setup-test
 	@$(MAKE) --no-print-directory image ARCH=x86_64 CORACLE_SETUP=done
 	@python3 tests/debian-vm
+
+fuzz:
+	@env -u CARGO_TARGET_DIR fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
 
 lint:
 	@setup/lint.sh
