@@ -226,7 +226,8 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
             header.set_mode(0o644);
-            (header.set_uid(0), header.set_gid(0));
+            header.set_uid(0);
+            header.set_gid(0);
             archive.append_data(&mut header, name, text.as_bytes()).unwrap();
         }
         let mut file = archive.into_inner().unwrap();
