@@ -273,6 +273,11 @@ fn parse_device(text: &str) -> Result<Device, String> {
 
 /// An absolute path without `.`, `..` and doubled slashes.
 pub fn normalize(path: &str) -> String {
+    format!("/{}", relative(path))
+}
+
+/// A path below some root: no empty parts, `.` and `..` resolved, the latter never above the root. Empty for the root.
+pub fn relative(path: &str) -> String {
     let mut parts = Vec::new();
     for part in path.split('/') {
         match part {
@@ -283,7 +288,7 @@ pub fn normalize(path: &str) -> String {
             other => parts.push(other),
         }
     }
-    format!("/{}", parts.join("/"))
+    parts.join("/")
 }
 
 fn parse_workdir(text: &str) -> Result<String, String> {
@@ -321,6 +326,13 @@ mod tests {
         {
             assert!(parse_device(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn relative_paths() {
+        assert_eq!(relative("/a/./b//../c/"), "a/c");
+        assert_eq!(relative("../../etc"), "etc");
+        assert_eq!(relative("."), "");
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use coracle_image_oci::{Reference, Selected, Store};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
 use super::create::store;
 use super::events;
@@ -27,7 +28,7 @@ pub fn save(args: &SaveArgs) -> anyhow::Result<i32> {
     let store = store()?;
     let images = select(&store, &args.images)?;
     match &args.output {
-        Some(path) => to_file(&store, &images, path)?,
+        Some(path) => write_whole(path, 0o666, |out| store.save(&images, out).context("cannot save"))?,
         None => {
             let out = io::stdout();
             ensure!(!out.is_terminal(), "cowardly refusing to save to a terminal. Use the -o flag or redirect");
@@ -87,13 +88,13 @@ fn tags_of(store: &Store, repository: &str) -> anyhow::Result<Vec<Selected>> {
     Ok(all)
 }
 
-/// The file is whole or not there, unless it is a device or a pipe.
-fn to_file(store: &Store, images: &[Selected], path: &Path) -> anyhow::Result<()> {
-    write_whole(path, |out| store.save(images, out).context("cannot save"))
-}
-
-/// Write a file that takes its name when it is complete; what is no regular file is written into.
-pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Write a file that takes its name when it is complete; what is no regular file is written into. `mode`: of a new file, less the
+/// umask. `write` may enter another mount namespace, where the path would mean something else.
+pub fn write_whole(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let creating = || format!("cannot create {}", path.display());
     let is_special = match fs::metadata(path) {
         Ok(meta) if meta.is_dir() => bail!("invalid output path: {} is a directory", path.display()),
@@ -105,14 +106,22 @@ pub fn write_whole(path: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Re
         write(&mut out)?;
         return out.flush().with_context(creating);
     }
+    let name = path.file_name().with_context(creating)?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let part = dir.join(format!(".ctr-save-{}", std::process::id()));
+    let dir = File::open(dir).with_context(creating)?;
+    let part = format!(".ctr-{}.part", std::process::id());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&dir, &part, flags, Mode::from_raw_mode(mode)).with_context(creating)?;
     let whole = || -> anyhow::Result<()> {
-        let mut out = BufWriter::with_capacity(256 << 10, File::create(&part).with_context(creating)?);
+        let mut out = BufWriter::with_capacity(256 << 10, File::from(file));
         write(&mut out)?;
         let file = out.into_inner().map_err(io::IntoInnerError::into_error).with_context(creating)?;
         file.sync_all().with_context(creating)?;
-        fs::rename(&part, path).with_context(creating)
+        renameat(&dir, &part, &dir, name).with_context(creating)
     };
-    whole().inspect_err(|_| drop(fs::remove_file(&part)))
+    let written = whole();
+    if written.is_err() {
+        let _ = unlinkat(&dir, &part, AtFlags::empty());
+    }
+    written
 }

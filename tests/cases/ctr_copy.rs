@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -287,6 +287,24 @@ fn export_is_the_root_without_its_mounts() {
         ok(&engine, &["rm", "-f", &name]);
     }
     assert_eq!(engine.leftovers(), (0, vec![]));
+}
+
+/// A device or a pipe is written into; it is not replaced by a file.
+#[test]
+fn export_into_what_is_no_file() {
+    let Some(engine) = Engine::new() else { return };
+    let dir = work(&engine);
+    let pipe = dir.join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    ok(&engine, &["create", "--name", "some", "--network", "none", "busybox", "true"]);
+    let path = pipe.clone();
+    let reader = std::thread::spawn(move || fs::read(path).unwrap());
+    ok(&engine, &["export", "-o", pipe.to_str().unwrap(), "some"]);
+    assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+    assert_eq!(reader.join().unwrap(), engine.ctr(&["export", "some"]).stdout);
+    let said = fails(&engine, &["export", "-o", dir.to_str().unwrap(), "some"]);
+    assert!(said.contains("is a directory"), "{said}");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing beside it");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::copy::Target;
 use super::digest::{Key, of_selection};
 use super::ignore::Ignore;
 use super::mode::Change;
+use super::pattern::escape;
 use super::steps::{Steps, Task};
 use super::tree::{Rules, Selection, Tree, open_folder};
 use super::view::View;
@@ -188,11 +189,6 @@ fn set_mode(path: &Path, mode: u32) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| format!("cannot set the mode of {}", path.display()))
-}
-
-/// A name as a pattern for itself.
-fn escape(name: &str) -> String {
-    name.chars().flat_map(|c| (if "*?[\\".contains(c) { Some('\\') } else { None }).into_iter().chain([c])).collect()
 }
 
 /// `ADD`. Says whether its result was there.

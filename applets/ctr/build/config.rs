@@ -53,8 +53,8 @@ impl Config {
     }
 
     /// The next stage begins with this one's image.
-    pub fn next_stage(&self) -> Self {
-        Config { document: self.document.clone(), has_cmd: false }
+    pub fn next_stage(self) -> Self {
+        Config { has_cmd: false, ..self }
     }
 
     /// Change the part that says how it runs.

@@ -12,6 +12,7 @@ use super::args::BuildArgs;
 use super::ignore::Ignore;
 use super::session::Session;
 use super::tree::{Tree, open_folder};
+use crate::archive::tar;
 
 /// Longest Containerfile or ignore file.
 const FILE_MAX: u64 = 8 << 20;
@@ -163,10 +164,10 @@ pub fn is_archive(path: &Path) -> anyhow::Result<bool> {
 
 /// Unpack an archive into an empty folder, owners by number.
 pub fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<()> {
-    let args = ["tar", "-x", "-p", "--same-owner", "--numeric-owner", "--xattrs", "-C"].map(Into::into);
-    let args: Vec<std::ffi::OsString> = args.into_iter().chain([folder.into(), "-f".into(), archive.into()]).collect();
-    let status = (crate::archive::tar::APPLET.run)(&args);
-    ensure!(status == 0, "cannot unpack the archive");
+    let mut source = io::BufReader::new(File::open(archive)?);
+    let is_whole =
+        tar::unpack_into(open_folder(folder)?, &mut source, "ctr", true).context("cannot unpack the archive")?;
+    ensure!(is_whole, "cannot unpack the archive");
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Copying into an image's root: the entries that were selected, one by one, below descriptors.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -12,18 +12,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fgetxattr, flistxattr, fsetxattr, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat,
-    statat, symlinkat, unlinkat, utimensat,
+    fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
+use super::super::options::relative;
 use super::mode::Change;
-use super::pattern::clean;
 use super::session::path_of;
-use super::tree::{Entry, Selection, Tree};
+use super::tree::{Entry, Selection, Tree, open_in};
 
-/// `XATTR_SIZE_MAX` of linux/limits.h.
-const XATTR_MAX: usize = 64 << 10;
 /// Pieces in which files are copied; one of zeros becomes a hole.
 const PIECE: usize = 64 << 10;
 
@@ -63,9 +61,7 @@ impl Target<'_> {
         copier.finish()?;
         match top {
             // The destination has been made for this folder: it takes on what that is like.
-            Some(top) if !existed && !destination.ends_with('/') => {
-                Ok(self.set_attributes(copier.fd.as_fd(), tree, top)?)
-            }
+            Some(top) if !existed && !destination.ends_with('/') => self.set_attributes(copier.fd.as_fd(), tree, top),
             _ => Ok(()),
         }
     }
@@ -81,7 +77,7 @@ impl Target<'_> {
             let Ok(link) = readlinkat(&folder, name, Vec::new()) else { break };
             let below = path_of(&folder)?;
             let below = below.strip_prefix(&top).unwrap_or(Path::new(""));
-            path = clean(&below.join(OsStr::from_bytes(link.as_bytes())).to_string_lossy()).into();
+            path = relative(&below.join(OsStr::from_bytes(link.as_bytes())).to_string_lossy()).into();
         }
         Ok(format!("/{}{slash}", path.display()))
     }
@@ -120,11 +116,11 @@ impl Target<'_> {
     }
 
     /// Owner, mode, extended attributes and times of a copy.
-    fn set_attributes(&self, fd: BorrowedFd<'_>, tree: &Tree, entry: &Entry) -> io::Result<()> {
+    fn set_attributes(&self, fd: BorrowedFd<'_>, tree: &Tree, entry: &Entry) -> anyhow::Result<()> {
         let (uid, gid) = self.owner_of(&entry.stat);
         fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         fchmod(fd, Mode::from_raw_mode(self.mode_of(entry)))?;
-        for (name, value) in xattrs(tree, &entry.from)? {
+        for (name, value) in xattrs(tree, entry)? {
             match fsetxattr(fd, name.as_slice(), &value, XattrFlags::empty()) {
                 Ok(()) | Err(Errno::NOTSUP) => {}
                 Err(errno) => return Err(errno.into()),
@@ -244,8 +240,7 @@ impl Copier<'_> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let copy = File::from(openat(parent, name, flags, Mode::from_raw_mode(0o600))?);
         copy_content(&source, &copy)?;
-        self.target.set_attributes(copy.as_fd(), self.tree, entry)?;
-        Ok(())
+        self.target.set_attributes(copy.as_fd(), self.tree, entry)
     }
 
     /// Owner and times of what cannot be opened without effects.
@@ -300,174 +295,20 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> anyhow::Result<()> {
     Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
 }
 
-fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let path = path.strip_prefix("/").unwrap_or(path);
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
-}
-
 fn times(stat: &Stat) -> Timestamps {
     let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// The extended attributes that are part of an image: `user.*` and file capabilities.
-pub fn xattrs(tree: &Tree, path: &Path) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match tree.open(path, flags) {
-        Ok(file) => file,
-        Err(Errno::NXIO | Errno::NODEV | Errno::LOOP) => return Ok(Vec::new()),
-        Err(errno) => return Err(errno.into()),
+/// The extended attributes of an entry that are part of an image. What is neither file nor folder has none that may be, and is not
+/// opened: that does things to devices and pipes.
+pub fn xattrs(tree: &Tree, entry: &Entry) -> anyhow::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let file = match entry.kind() {
+        FileType::RegularFile => tree.open_file(&entry.from)?.into(),
+        FileType::Directory => tree.open(&entry.from, OFlags::RDONLY | OFlags::DIRECTORY)?,
+        _ => return Ok(BTreeMap::new()),
     };
-    let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
-    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
-        return Ok(Vec::new());
-    }
-    let mut list = vec![0; XATTR_MAX];
-    let length = match flistxattr(&file, &mut list[..]) {
-        Err(Errno::NOTSUP) => return Ok(Vec::new()),
-        length => length?,
-    };
-    let mut all = Vec::new();
-    for name in list[..length].split(|&byte| byte == 0) {
-        if !name.starts_with(b"user.") && name != b"security.capability" || name.starts_with(b"user.overlay.") {
-            continue;
-        }
-        let mut value = vec![0; XATTR_MAX];
-        let length = fgetxattr(&file, OsStr::from_bytes(name), &mut value[..])?;
-        value.truncate(length);
-        all.push((name.to_vec(), value));
-    }
-    all.sort();
+    let mut all = coracle_image_oci::xattrs(file.as_fd())?;
+    all.retain(|name, _| coracle_image_oci::is_kept_xattr(name));
     Ok(all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::tree::{Rules, open_folder};
-    use super::*;
-    use std::fs;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-
-    struct Fixture {
-        dir: tempfile::TempDir,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            for folder in ["ctx/d/e", "root/old"] {
-                fs::create_dir_all(dir.path().join(folder)).unwrap();
-            }
-            for file in ["ctx/a", "ctx/d/b", "ctx/d/e/c", "root/old/kept", "outside"] {
-                fs::write(dir.path().join(file), file).unwrap();
-            }
-            fs::set_permissions(dir.path().join("ctx/d"), fs::Permissions::from_mode(0o711)).unwrap();
-            fs::set_permissions(dir.path().join("ctx/a"), fs::Permissions::from_mode(0o4750)).unwrap();
-            fs::hard_link(dir.path().join("ctx/a"), dir.path().join("ctx/d/twin1")).unwrap();
-            fs::hard_link(dir.path().join("ctx/a"), dir.path().join("ctx/d/twin2")).unwrap();
-            symlink("b", dir.path().join("ctx/d/link")).unwrap();
-            symlink("/old", dir.path().join("root/in")).unwrap();
-            symlink("../../..", dir.path().join("root/up")).unwrap();
-            Fixture { dir }
-        }
-
-        fn copy(&self, sources: &[&str], destination: &str) -> anyhow::Result<()> {
-            self.copy_as(sources, destination, None, None)
-        }
-
-        fn copy_as(
-            &self,
-            sources: &[&str],
-            destination: &str,
-            owner: Option<(u32, u32)>,
-            mode: Option<Change>,
-        ) -> anyhow::Result<()> {
-            let tree = Tree::new(open_folder(&self.dir.path().join("ctx")).unwrap());
-            let sources: Vec<String> = sources.iter().map(|&source| source.into()).collect();
-            let selection = tree.select(&sources, &Rules::default())?;
-            let root = open_folder(&self.dir.path().join("root")).unwrap();
-            Target { root: root.as_fd(), owner, mode, replace: false }.copy(&tree, &selection, destination)
-        }
-
-        fn read(&self, path: &str) -> String {
-            fs::read_to_string(self.dir.path().join("root").join(path)).unwrap()
-        }
-
-        fn mode(&self, path: &str) -> u32 {
-            fs::symlink_metadata(self.dir.path().join("root").join(path)).unwrap().mode() & 0o7777
-        }
-    }
-
-    #[test]
-    fn dockers_rules_of_destinations() {
-        let it = Fixture::new();
-        it.copy(&["a"], "/x/y").unwrap();
-        assert_eq!((it.read("x/y").as_str(), it.mode("x/y"), it.mode("x")), ("ctx/a", 0o4750, 0o755));
-        it.copy(&["a"], "/z/").unwrap();
-        it.copy(&["a"], "/old").unwrap();
-        assert_eq!((it.read("z/a"), it.read("old/a")), ("ctx/a".into(), "ctx/a".into()));
-        it.copy(&["d"], "/new").unwrap();
-        it.copy(&["d"], "/slash/").unwrap();
-        assert_eq!((it.mode("new"), it.mode("slash"), it.read("new/e/c").as_str()), (0o711, 0o755, "ctx/d/e/c"));
-        assert_eq!(fs::read_link(it.dir.path().join("root/new/link")).unwrap(), Path::new("b"));
-        let inode = |path: &str| fs::metadata(it.dir.path().join("root").join(path)).unwrap().ino();
-        assert_eq!(inode("new/twin1"), inode("new/twin2"));
-        it.copy(&["d"], "/old").unwrap();
-        assert_eq!((it.read("old/kept"), it.read("old/b")), ("root/old/kept".into(), "ctx/d/b".into()));
-        it.copy(&["a", "d/b"], "/both/").unwrap();
-        assert_eq!((it.read("both/a"), it.read("both/b")), ("ctx/a".into(), "ctx/d/b".into()));
-    }
-
-    #[test]
-    fn links_of_the_image_are_followed_inside_of_it() {
-        let it = Fixture::new();
-        it.copy(&["a"], "/in/").unwrap();
-        assert_eq!(it.read("old/a"), "ctx/a");
-        it.copy(&["a"], "/up/fresh/a").unwrap();
-        assert_eq!(it.read("fresh/a"), "ctx/a");
-        assert!(!it.dir.path().join("fresh").exists());
-        // A link that has the name of the copy is followed too, and no further.
-        symlink("../outside", it.dir.path().join("root/escape")).unwrap();
-        it.copy(&["a"], "/escape").unwrap();
-        assert_eq!(fs::read_to_string(it.dir.path().join("outside")).unwrap(), "outside");
-        assert_eq!(it.read("outside"), "ctx/a");
-        symlink("old/kept", it.dir.path().join("root/file")).unwrap();
-        symlink("/not/there", it.dir.path().join("root/dangling")).unwrap();
-        it.copy(&["a"], "/file").unwrap();
-        it.copy(&["a"], "/dangling/").unwrap();
-        assert_eq!((it.read("old/kept"), it.read("not/there/a")), ("ctx/a".into(), "ctx/a".into()));
-        symlink("circle", it.dir.path().join("root/circle")).unwrap();
-        it.copy(&["a"], "/circle").unwrap();
-        // One that lies in a folder that is copied onto gives way.
-        symlink("/outside", it.dir.path().join("root/old/b")).unwrap();
-        it.copy(&["d"], "/old").unwrap();
-        assert_eq!((it.read("old/b"), it.read("outside")), ("ctx/d/b".into(), "ctx/a".into()));
-    }
-
-    #[test]
-    fn a_folder_does_not_replace_a_file() {
-        let it = Fixture::new();
-        fs::write(it.dir.path().join("root/old/e"), "").unwrap();
-        let error = format!("{:#}", it.copy(&["d"], "/old").unwrap_err());
-        assert!(error.contains("cannot copy to non-directory: /old/e"), "{error}");
-        fs::create_dir_all(it.dir.path().join("root/other/b")).unwrap();
-        let error = format!("{:#}", it.copy(&["d"], "/other").unwrap_err());
-        assert!(error.contains("cannot replace to directory"), "{error}");
-    }
-
-    #[test]
-    fn owner_and_mode() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
-        let it = Fixture::new();
-        it.copy_as(&["d"], "/p/q", Some((5, 6)), Some(Change::Octal(0o750))).unwrap();
-        for path in ["p", "p/q", "p/q/e", "p/q/e/c"] {
-            let meta = fs::metadata(it.dir.path().join("root").join(path)).unwrap();
-            assert_eq!((meta.uid(), meta.gid()), (5, 6), "{path}");
-        }
-        assert_eq!((it.mode("p/q/e"), it.mode("p/q/b")), (0o750, 0o750));
-    }
 }

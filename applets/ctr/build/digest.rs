@@ -68,7 +68,7 @@ pub fn of_selection(tree: &Tree, selection: &Selection, keeps_owners: bool) -> a
             }
             _ => {}
         }
-        for (name, value) in xattrs(tree, &entry.from).with_context(words)? {
+        for (name, value) in xattrs(tree, entry).with_context(words)? {
             key.add(name).add(value);
         }
     }

@@ -1,16 +1,17 @@
 //! Files that ADD fetches.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use coracle_image_oci::Digest;
-use coracle_image_oci::digest::Hasher;
 use ureq::Agent;
 use ureq::http::header;
 use ureq::tls::TlsConfig;
+
+use super::digest::of_content;
 
 /// How long a server may bring nothing.
 const STALL: Duration = Duration::from_secs(60);
@@ -41,30 +42,17 @@ pub fn fetch(url: &str, path: &Path, checksum: Option<&Digest>) -> anyhow::Resul
     let modified = modified.and_then(|text| jiff::fmt::rfc2822::parse(text).ok());
     let expected = response.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let mut file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    let mut source = Hashed { source: response.into_body().into_reader(), hasher: Hasher::default() };
-    let length = io::copy(&mut source, &mut file).with_context(|| format!("cannot fetch {url}"))?;
+    let length =
+        io::copy(&mut response.into_body().into_reader(), &mut file).with_context(|| format!("cannot fetch {url}"))?;
     ensure!(expected.is_none_or(|expected: u64| expected == length), "{url}: the connection ended early");
-    let actual = source.hasher.finish();
     if let Some(checksum) = checksum {
+        let actual = of_content(File::open(path)?)?;
         ensure!(actual == *checksum, "digest mismatch for {url}: got {actual}, expected: {checksum}");
     }
     if let Some(time) = modified {
         file.set_modified(time.timestamp().into())?;
     }
     Ok(())
-}
-
-struct Hashed<R> {
-    source: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.source.read(buffer)?;
-        self.hasher.update(&buffer[..length]);
-        Ok(length)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `.containerignore` and `.dockerignore`: what of a folder is not part of the context.
 
-use super::pattern::{Pattern, clean};
+use super::super::options::relative;
+use super::pattern::Pattern;
 
 /// Rules in their order; the last that fits a path decides.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +37,7 @@ impl Ignore {
                 return Err(format!("illegal exclusion pattern: {rule:?}"));
             }
             // Whatever stands for the whole context excludes nothing by itself.
-            let pattern = clean(pattern);
+            let pattern = relative(pattern);
             if !pattern.is_empty() {
                 all.push(Rule { pattern: Pattern::new(&pattern)?, exception });
             }

@@ -17,6 +17,7 @@ use super::cache::mounts_folder;
 use super::containerfile::{Mount, MountKind, Sharing};
 use super::copy::Target;
 use super::digest::{Key, of_selection};
+use super::pattern::escape;
 use super::session::path_of;
 use super::steps::Steps;
 use super::tree::{Rules, Tree, open_folder};
@@ -48,15 +49,11 @@ pub fn add_to_key(it: &mut Steps<'_, '_>, mounts: &[Mount], key: &mut Key) -> an
         if mount.kind == MountKind::Bind {
             let (tree, _view) = source_tree(it, mount.from.as_deref())?;
             let source = mount.source.clone().unwrap_or_default();
-            let selection = tree.select(&[escape_pattern(&source)], &Rules::default())?;
+            let selection = tree.select(&[escape(&source)], &Rules::default())?;
             key.add(of_selection(&tree, &selection, true)?.hex());
         }
     }
     Ok(())
-}
-
-fn escape_pattern(path: &str) -> String {
-    path.chars().flat_map(|c| (if "*?[\\".contains(c) { Some('\\') } else { None }).into_iter().chain([c])).collect()
 }
 
 /// The context, or what `from` names; a view lives as long as it is read.
@@ -115,7 +112,7 @@ impl Mounts {
             (tree, _) => View::mount(it.builder.session, &[visible(it, &tree)?])?,
         };
         let source = mount.source.clone().unwrap_or_default();
-        let path = super::pattern::clean(&source);
+        let path = super::super::options::relative(&source);
         let found = view.tree()?.open(Path::new(&path), OFlags::PATH);
         let found = found.with_context(|| format!("failed to compute cache key: \"/{path}\": not found"))?;
         self.bind(path_of(&found)?, target, !mount.read_only);
@@ -146,7 +143,7 @@ impl Mounts {
         if let Some(from) = &mount.from {
             let (tree, _view) = source_tree(it, Some(from))?;
             let source = mount.source.clone().unwrap_or_default();
-            let selection = tree.select(&[escape_pattern(&source)], &Rules::default())?;
+            let selection = tree.select(&[escape(&source)], &Rules::default())?;
             let root = open_folder(&new)?;
             Target { root: root.as_fd(), owner: None, mode: None, replace: false }.copy(&tree, &selection, "/")?;
         }
@@ -164,24 +161,23 @@ impl Mounts {
         };
         let bytes = secret.read()?;
         if let Some(variable) = &mount.env {
-            let value = String::from_utf8(bytes).with_context(|| format!("secret {id} is no text"))?;
-            self.env.push((variable.clone(), value));
+            let value = std::str::from_utf8(&bytes).with_context(|| format!("secret {id} is no text"))?;
+            self.env.push((variable.clone(), value.to_owned()));
             if target.is_none() {
                 return Ok(());
             }
         }
-        let bytes = secret.read()?;
         let target = target.unwrap_or_else(|| format!("/run/secrets/{id}"));
-        self.secret_file(it, mount, &target, bytes)
+        self.secret_file(it, mount, &target, &bytes)
     }
 
     /// A file in memory: a secret is never on the disk.
-    fn secret_file(&mut self, it: &Steps<'_, '_>, mount: &Mount, target: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+    fn secret_file(&mut self, it: &Steps<'_, '_>, mount: &Mount, target: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let tmpfs = Tmpfs::mount(it, Some(1 << 20))?;
         let path = tmpfs.0.join("secret");
         self.memory.push(tmpfs);
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        file.and_then(|mut file| std::io::Write::write_all(&mut file, &bytes)).context("cannot keep a secret")?;
+        file.and_then(|mut file| std::io::Write::write_all(&mut file, bytes)).context("cannot keep a secret")?;
         set(&path, mount.mode.unwrap_or(0o400), mount.uid, mount.gid)?;
         self.bind(path, target, false);
         Ok(())

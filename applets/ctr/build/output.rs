@@ -1,6 +1,6 @@
 //! `--output`: the files of the result, as a folder or as an archive, instead of an image.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use coracle_image_oci::{Marks, write_tree};
 
+use super::super::save::write_whole;
 use super::copy::Target;
 use super::tree::{Rules, open_folder};
 use super::view::View;
@@ -34,20 +35,5 @@ pub fn tar(view: &View, path: Option<&Path>) -> anyhow::Result<()> {
         write_tree(view.root(), Marks::Plain, &mut out)?;
         return Ok(out.flush()?);
     };
-    let words = || format!("cannot write {}", path.display());
-    let part = path.with_file_name(format!(
-        ".{}.{}.part",
-        path.file_name().unwrap_or_default().to_string_lossy(),
-        std::process::id()
-    ));
-    let written = File::create(&part).with_context(words).and_then(|file| {
-        let mut out = io::BufWriter::new(file);
-        write_tree(view.root(), Marks::Plain, &mut out).with_context(words)?;
-        out.flush().with_context(words)?;
-        fs::rename(&part, path).with_context(words)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    written
+    write_whole(path, 0o666, |out| Ok(write_tree(view.root(), Marks::Plain, out)?))
 }

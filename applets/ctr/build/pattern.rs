@@ -78,17 +78,10 @@ pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '\\'])
 }
 
-/// A path below some root: no empty parts, `.` and `..` resolved, the latter never above the root. Empty for the root.
-pub fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    parts.join("/")
+/// A name as a pattern for itself.
+pub fn escape(name: &str) -> String {
+    let is_special = |c| is_pattern(char::encode_utf8(c, &mut [0; 4]));
+    name.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 #[cfg(test)]
@@ -136,19 +129,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn cleaning() {
-        assert_eq!(clean("/a/./b//../c/"), "a/c");
-        assert_eq!(clean("../../etc"), "etc");
-        assert_eq!(clean("."), "");
-    }
-
     proptest! {
         #[test]
         fn never_panics(pattern in "[a-c*?\\[\\]\\\\^/-]{0,12}", path in "[a-c/]{0,8}") {
             if let Ok(pattern) = Pattern::new(&pattern) {
                 let _ = pattern.matches(&path);
             }
+        }
+
+        #[test]
+        fn an_escaped_name_stands_for_itself_alone(name in "[a-c*?\\[\\]\\\\]{0,8}", other in "[a-c*?\\[\\]\\\\]{0,8}") {
+            let pattern = Pattern::new(&escape(&name)).unwrap();
+            prop_assert!(pattern.matches(&name));
+            prop_assert_eq!(pattern.matches(&other), name == other);
         }
 
         #[test]

@@ -103,9 +103,7 @@ impl<'a, 'b> Steps<'a, 'b> {
     /// # Errors
     /// If it cannot be understood.
     pub fn expand(&self, text: &str) -> anyhow::Result<String> {
-        let env = env_map(&self.config.env());
-        let lookup = |name: &str| self.variable(&env, name);
-        Expander::new(self.builder.file.escape, &lookup).word(text).map_err(anyhow::Error::msg)
+        self.with_expander(|expander| expander.word(text))
     }
 
     /// Expand variables only: quotes are part of the text.
@@ -113,16 +111,17 @@ impl<'a, 'b> Steps<'a, 'b> {
     /// # Errors
     /// If it cannot be understood.
     pub fn expand_text(&self, text: &str) -> anyhow::Result<String> {
-        let env = env_map(&self.config.env());
-        let lookup = |name: &str| self.variable(&env, name);
-        let expander = Expander { plain_quotes: true, ..Expander::new(self.builder.file.escape, &lookup) };
-        expander.word(text).map_err(anyhow::Error::msg)
+        self.with_expander(|expander| Expander { plain_quotes: true, ..expander }.word(text))
     }
 
     fn expand_words(&self, text: &str) -> anyhow::Result<Vec<String>> {
+        self.with_expander(|expander| expander.words(text))
+    }
+
+    fn with_expander<T>(&self, expand: impl FnOnce(Expander<'_>) -> Result<T, String>) -> anyhow::Result<T> {
         let env = env_map(&self.config.env());
         let lookup = |name: &str| self.variable(&env, name);
-        Expander::new(self.builder.file.escape, &lookup).words(text).map_err(anyhow::Error::msg)
+        expand(Expander::new(self.builder.file.escape, &lookup)).map_err(anyhow::Error::msg)
     }
 
     fn expand_pairs(&self, pairs: &[(String, String)]) -> anyhow::Result<Vec<(String, String)>> {

@@ -3,7 +3,7 @@
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,9 @@ use anyhow::{Context, bail, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
 use rustix::io::Errno;
 
+use super::super::options::relative;
 use super::ignore::Ignore;
-use super::pattern::{Pattern, clean, is_pattern};
+use super::pattern::{Pattern, is_pattern};
 
 /// Deepest folder that is walked: what PATH_MAX allows.
 const DEPTH_MAX: usize = 2048;
@@ -48,8 +49,6 @@ pub struct Selection {
     pub entries: Vec<Entry>,
     /// Sources, patterns resolved.
     pub sources: usize,
-    /// Whether any of them is a file.
-    pub has_files: bool,
 }
 
 /// How sources are selected.
@@ -84,15 +83,7 @@ impl Tree {
 
     /// Open a path; the last part is followed if it is a link unless the flags say otherwise.
     pub fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        loop {
-            // EAGAIN: a rename somewhere raced with a `..` in a link.
-            match openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                opened => return opened,
-            }
-        }
+        open_in(self.root.as_fd(), path, flags)
     }
 
     /// Open a regular file to read it.
@@ -129,8 +120,8 @@ impl Tree {
         for source in sources {
             // A place in the path from which on `--parents` keeps folders.
             let (pivot, path) = match source.split_once("/./") {
-                Some((before, after)) if rules.parents => (clean(before), clean(&format!("{before}/{after}"))),
-                _ => (String::new(), clean(source)),
+                Some((before, after)) if rules.parents => (relative(before), relative(&format!("{before}/{after}"))),
+                _ => (String::new(), relative(source)),
             };
             let found = if is_pattern(&path) { self.glob(&path)? } else { vec![PathBuf::from(&path)] };
             ensure!(!found.is_empty(), "lstat {path}: no such file or directory");
@@ -168,7 +159,6 @@ impl Tree {
         ensure!(!excluded, missing());
         let name = path.file_name().map(OsStr::to_string_lossy).unwrap_or_default();
         if !rules.exclude.excludes(&name) && !rules.exclude.excludes(&path.to_string_lossy()) {
-            selection.has_files = true;
             selection.entries.push(Entry { from: path.into(), to, stat });
         }
         Ok(())
@@ -276,6 +266,19 @@ impl Tree {
             Ok(folder) => names(&folder).with_context(|| format!("cannot list {}", path.display())),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Vec::new()),
             Err(errno) => bail!("cannot open {}: {errno}", path.display()),
+        }
+    }
+}
+
+/// Open a path below a root that no link leads out of.
+pub fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        // EAGAIN: a rename somewhere raced with a `..` in a link.
+        match openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            opened => return opened,
         }
     }
 }

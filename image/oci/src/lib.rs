@@ -53,5 +53,5 @@ pub use reference::Reference;
 pub use registry::{Credentials, RegistryOptions, Server};
 pub use save::Selected;
 pub use store::{Image, Store};
-pub use tree::{Marks, Part, write_part, write_tree};
+pub use tree::{Marks, Part, is_kept_xattr, write_part, write_tree, xattrs};
 pub use unpack::{DevicePolicy, Limits};

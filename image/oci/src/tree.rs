@@ -196,7 +196,7 @@ impl Walk<'_> {
         };
         let mut all = xattrs(fd.as_fd()).doing(|| doing("reading the attributes of", path))?;
         let is_opaque = self.overlay_marks(path, &all)?;
-        all.retain(|name, _| is_kept(name));
+        all.retain(|name, _| is_kept_xattr(name));
         member.xattrs = all.into_iter().collect();
         self.header(&member)?;
         if is_opaque {
@@ -233,7 +233,7 @@ impl Walk<'_> {
         }
         let mut all = xattrs(fd.as_fd()).doing(|| doing("reading the attributes of", path))?;
         self.overlay_marks(path, &all)?;
-        all.retain(|name, _| is_kept(name));
+        all.retain(|name, _| is_kept_xattr(name));
         member.xattrs = all.into_iter().collect();
         member.size = u64::try_from(stat.st_size).unwrap_or(0);
         self.header(&member)?;
@@ -304,8 +304,11 @@ fn describe(path: &[u8], kind: Kind, stat: &Stat) -> Member {
     }
 }
 
-/// Names and values, in order of the names.
-fn xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+/// Names and values of all extended attributes that can be seen, in order of the names.
+///
+/// # Errors
+/// Of the kernel; a file system without them has none.
+pub fn xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut list = vec![0; XATTR_MAX];
     let length = match rustix::fs::flistxattr(fd, list.as_mut_slice()) {
         Err(Errno::NOTSUP) => 0,
@@ -327,8 +330,8 @@ fn xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<BTreeMap<Vec<u8>, Vec<u8>>> 
     Ok(found)
 }
 
-/// What unpacking lets in again.
-fn is_kept(name: &[u8]) -> bool {
+/// Whether an extended attribute is part of an image: what unpacking lets in again.
+pub fn is_kept_xattr(name: &[u8]) -> bool {
     (name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")) || name == b"security.capability"
 }
 
