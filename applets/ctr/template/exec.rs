@@ -28,9 +28,9 @@ const MAPS: [&str; 15] = [
 ];
 
 /// What one execution may come to, in bytes of text that is made. Ranges in ranges, and variables that double, know no end.
-const WORK_MAX: usize = 1 << 26;
-/// What a node, or an element of a range, counts as.
-const STEP: usize = 16;
+const WORK_MAX: usize = 1 << 25;
+/// What a node, a call of a function, or an element of a range counts as.
+const STEP: usize = 8;
 
 type Val<'a> = Cow<'a, Value>;
 
@@ -232,7 +232,7 @@ impl<'t, 'd> Machine<'t, 'd> {
             let words: Vec<_> = std::iter::once(first).chain(arguments).map(ToString::to_string).collect();
             at(first.place, &words.join(" "), what)
         })?;
-        self.charge(made(&value))?;
+        self.charge(STEP + made(&value))?;
         Ok(value)
     }
 
