@@ -6,6 +6,7 @@
 #   make bench [ARCH=]           build the image, measure it against its peers, print the budgets; out/bench/ARCH.json
 #   make conformance             the OCI runtime beside runc and crun, and under podman, buildah and containerd (x86_64)
 #   make fuzz [SECONDS=] [TARGETS=] what reads foreign bytes, each for SECONDS (default: 60); TARGETS are files of fuzz/targets
+#   make soak [ARCH=]            10,000 containers one after the other, and 500 at once: what is left of them
 #   make lint                    fmt, clippy, cargo deny, direction of dependencies
 #
 # PROFILE=quick builds without link-time optimisation: for boot tests while working.
@@ -43,6 +44,10 @@ conformance: setup-test
 
 fuzz:
 	@env -u CARGO_TARGET_DIR fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
+
+soak: setup-test
+	@$(MAKE) --no-print-directory image CORACLE_SETUP=done
+	@CORACLE_SOAK=10000 python3 tests/vm $(ARCH) scale
 
 lint:
 	@setup/lint.sh

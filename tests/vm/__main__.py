@@ -23,12 +23,14 @@ import limits  # noqa: E402
 import live  # noqa: E402
 import power  # noqa: E402
 import redis  # noqa: E402
+import scale  # noqa: E402
 import terminal  # noqa: E402
 from machine import ARCHES, Image, end_children  # noqa: E402
 from report import Report  # noqa: E402
 
 # The longest first, so that they do not end last.
 GROUPS = {
+    "scale": scale.run,
     "disk": disk.run,
     "run": launcher.run,
     "hostile": hostile.run,
