@@ -154,12 +154,14 @@ fn recorded(id: &str) -> anyhow::Result<()> {
 /// All are told before any is waited for, so that many take no longer than the slowest.
 pub fn stop(args: &StopArgs) -> anyhow::Result<i32> {
     let mut told: VecDeque<_> = args.containers.iter().map(|name| tell_to_stop(name, &args.manner)).collect();
+    kill_the_deaf(told.iter_mut().flatten());
     each(&args.containers, |_| told.pop_front().map_or(Ok(()), |told| see_stopped(told?)))
 }
 
 /// Stop containers without a word: all are told before any is waited for.
 pub fn stop_all(ids: &[String], manner: &Manner) -> anyhow::Result<()> {
-    let told: Vec<_> = ids.iter().map(|id| tell_to_stop(id, manner)).collect();
+    let mut told: Vec<_> = ids.iter().map(|id| tell_to_stop(id, manner)).collect();
+    kill_the_deaf(told.iter_mut().flatten());
     told.into_iter().try_for_each(|told| see_stopped(told?))
 }
 
@@ -170,6 +172,7 @@ struct Told {
     payload: Option<rustix::fd::OwnedFd>,
     /// When it is killed, if ever.
     deadline: Option<Instant>,
+    is_killed: bool,
 }
 
 /// Send the stop signal.
@@ -187,7 +190,7 @@ fn tell_to_stop(name: &str, manner: &Manner) -> anyhow::Result<Told> {
     }
     let seconds = manner.time.unwrap_or_else(|| stop_seconds(&record));
     let deadline = u64::try_from(seconds).ok().map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    Ok(Told { record, payload, deadline })
+    Ok(Told { record, payload, deadline, is_killed: false })
 }
 
 /// `--stop-timeout`.
@@ -205,12 +208,35 @@ fn signal(record: &Record, pidfd: &rustix::fd::OwnedFd, signal: i32) -> anyhow::
     Ok(())
 }
 
-fn see_stopped(told: Told) -> anyhow::Result<()> {
-    let Some(pidfd) = &told.payload else { return see_restarting_end(&told.record.id) };
-    let patience = told.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
-    if !ended(pidfd, patience) {
-        signal(&told.record, pidfd, libc::SIGKILL)?;
+/// Kill those that still run when their time is up, all of them before any end is waited for to be recorded. Those that may take for
+/// ever are left.
+fn kill_the_deaf<'a>(told: impl Iterator<Item = &'a mut Told>) {
+    let mut waiting: Vec<_> = told.filter_map(|told| Some((told.deadline?, told))).collect();
+    waiting.sort_by_key(|(deadline, _)| *deadline);
+    for (_, told) in waiting {
+        // Who sees it stopped tries again, and says why it cannot.
+        let _ = told.kill_when_due();
     }
+}
+
+impl Told {
+    /// Wait for its end, and kill it when its time is up.
+    fn kill_when_due(&mut self) -> anyhow::Result<()> {
+        let Some(pidfd) = &self.payload else { return Ok(()) };
+        let patience = self.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()));
+        if !self.is_killed && !ended(pidfd, patience) {
+            signal(&self.record, pidfd, libc::SIGKILL)?;
+            self.is_killed = true;
+        }
+        Ok(())
+    }
+}
+
+fn see_stopped(mut told: Told) -> anyhow::Result<()> {
+    if told.payload.is_none() {
+        return see_restarting_end(&told.record.id);
+    }
+    told.kill_when_due()?;
     recorded(&told.record.id)?;
     events::of_container(&told.record, "stop", &[]);
     Ok(())
