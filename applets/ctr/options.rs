@@ -6,6 +6,7 @@ use clap::{ArgAction, ValueEnum};
 use coracle_image_oci::Platform;
 use coracle_netns::PortMapping;
 
+use super::build::pattern::clean;
 use super::network_options::NetworkOptions;
 use super::options_env::{parse_label, parse_pair};
 use super::options_health::{HealthOptions, parse_restart};
@@ -273,22 +274,7 @@ fn parse_device(text: &str) -> Result<Device, String> {
 
 /// An absolute path without `.`, `..` and doubled slashes.
 pub fn normalize(path: &str) -> String {
-    format!("/{}", relative(path))
-}
-
-/// A path below some root: no empty parts, `.` and `..` resolved, the latter never above the root. Empty for the root.
-pub fn relative(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            other => parts.push(other),
-        }
-    }
-    parts.join("/")
+    format!("/{}", clean(path))
 }
 
 fn parse_workdir(text: &str) -> Result<String, String> {
@@ -326,13 +312,6 @@ mod tests {
         {
             assert!(parse_device(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn relative_paths() {
-        assert_eq!(relative("/a/./b//../c/"), "a/c");
-        assert_eq!(relative("../../etc"), "etc");
-        assert_eq!(relative("."), "");
     }
 
     proptest! {

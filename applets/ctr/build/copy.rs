@@ -17,8 +17,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::super::options::relative;
 use super::mode::Change;
+use super::pattern::clean;
 use super::session::path_of;
 use super::tree::{Entry, Selection, Tree, open_in};
 
@@ -77,7 +77,7 @@ impl Target<'_> {
             let Ok(link) = readlinkat(&folder, name, Vec::new()) else { break };
             let below = path_of(&folder)?;
             let below = below.strip_prefix(&top).unwrap_or(Path::new(""));
-            path = relative(&below.join(OsStr::from_bytes(link.as_bytes())).to_string_lossy()).into();
+            path = clean(&below.join(OsStr::from_bytes(link.as_bytes())).to_string_lossy()).into();
         }
         Ok(format!("/{}{slash}", path.display()))
     }

@@ -1,7 +1,6 @@
 //! `.containerignore` and `.dockerignore`: what of a folder is not part of the context.
 
-use super::super::options::relative;
-use super::pattern::Pattern;
+use super::pattern::{Pattern, clean};
 
 /// Rules in their order; the last that fits a path decides.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +36,7 @@ impl Ignore {
                 return Err(format!("illegal exclusion pattern: {rule:?}"));
             }
             // Whatever stands for the whole context excludes nothing by itself.
-            let pattern = relative(pattern);
+            let pattern = clean(pattern);
             if !pattern.is_empty() {
                 all.push(Rule { pattern: Pattern::new(&pattern)?, exception });
             }

@@ -21,7 +21,7 @@ mod mode;
 mod mounts;
 mod output;
 mod owner;
-mod pattern;
+pub mod pattern;
 mod progress;
 mod run;
 mod secrets;

@@ -112,7 +112,7 @@ impl Mounts {
             (tree, _) => View::mount(it.builder.session, &[visible(it, &tree)?])?,
         };
         let source = mount.source.clone().unwrap_or_default();
-        let path = super::super::options::relative(&source);
+        let path = super::pattern::clean(&source);
         let found = view.tree()?.open(Path::new(&path), OFlags::PATH);
         let found = found.with_context(|| format!("failed to compute cache key: \"/{path}\": not found"))?;
         self.bind(path_of(&found)?, target, !mount.read_only);

@@ -78,6 +78,19 @@ pub fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '[', '\\'])
 }
 
+/// A path below some root: no empty parts, `.` and `..` resolved, the latter never above the root. Empty for the root.
+pub fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 /// A name as a pattern for itself.
 pub fn escape(name: &str) -> String {
     let is_special = |c| is_pattern(char::encode_utf8(c, &mut [0; 4]));
@@ -127,6 +140,13 @@ mod tests {
         for wrong in ["[", "[]", "[a", "[-]", "[x-]", "a\\", "[]a]"] {
             assert!(Pattern::new(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn cleaning() {
+        assert_eq!(clean("/a/./b//../c/"), "a/c");
+        assert_eq!(clean("../../etc"), "etc");
+        assert_eq!(clean("."), "");
     }
 
     proptest! {

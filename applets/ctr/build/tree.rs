@@ -11,9 +11,8 @@ use anyhow::{Context, bail, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, statat};
 use rustix::io::Errno;
 
-use super::super::options::relative;
 use super::ignore::Ignore;
-use super::pattern::{Pattern, is_pattern};
+use super::pattern::{Pattern, clean, is_pattern};
 
 /// Deepest folder that is walked: what PATH_MAX allows.
 const DEPTH_MAX: usize = 2048;
@@ -120,8 +119,8 @@ impl Tree {
         for source in sources {
             // A place in the path from which on `--parents` keeps folders.
             let (pivot, path) = match source.split_once("/./") {
-                Some((before, after)) if rules.parents => (relative(before), relative(&format!("{before}/{after}"))),
-                _ => (String::new(), relative(source)),
+                Some((before, after)) if rules.parents => (clean(before), clean(&format!("{before}/{after}"))),
+                _ => (String::new(), clean(source)),
             };
             let found = if is_pattern(&path) { self.glob(&path)? } else { vec![PathBuf::from(&path)] };
             ensure!(!found.is_empty(), "lstat {path}: no such file or directory");
