@@ -8,6 +8,7 @@ mod common;
 #[cfg(feature = "coreutils")]
 mod coreutils;
 mod ctr;
+mod duration;
 mod edit;
 mod init;
 mod net;

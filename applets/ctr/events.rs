@@ -159,7 +159,7 @@ pub struct Args {
 
 /// A time as for `--since`; a duration with a minus sign lies ahead.
 fn parse_until(text: &str) -> Result<SystemTime, String> {
-    match text.strip_prefix('-').and_then(time::parse_duration) {
+    match text.strip_prefix('-').and_then(crate::duration::parse_duration) {
         Some(ahead) => Ok(SystemTime::now() + ahead),
         None => time::parse_since(text),
     }

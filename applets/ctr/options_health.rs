@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use super::record_config::Healthcheck;
 use super::record_host::RestartPolicy;
-use super::time::parse_duration;
+use crate::duration::parse_duration;
 
 /// How a container is watched.
 #[derive(clap::Args)]

@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use coracle_image_oci::{Credentials, DevicePolicy, Image, Platform, PullOptions, Reference, RegistryOptions, Store};
 
+use super::build::change;
 use super::create::store;
 use super::progress::reporter;
-use super::{commit, events, time};
+use super::{events, time};
 use coracle_cgroups::units::parse_size;
 use serde_json::json;
 
@@ -111,21 +112,6 @@ pub struct PullArgs {
     image: String,
 }
 
-/// The instructions that docker takes for a change.
-const CHANGES: [&str; 11] = [
-    "CMD",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "HEALTHCHECK",
-    "LABEL",
-    "ONBUILD",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
-];
-
 /// `import`.
 #[derive(clap::Args)]
 pub struct ImportArgs {
@@ -224,13 +210,12 @@ pub fn import(args: &ImportArgs) -> anyhow::Result<i32> {
     };
     let comment = args.message.clone().unwrap_or_else(|| format!("Imported from {}", args.file));
     let now = time::now();
-    let is_change = |text: &&String| text.split_once(' ').is_some_and(|(word, _)| CHANGES.contains(&word));
+    let is_change = |text: &&String| text.split_once(' ').is_some_and(|(word, _)| change::CHANGES.contains(&word));
     let (changes, command): (Vec<_>, Vec<_>) = args.command.iter().partition(is_change);
-    let mut image = serde_json::Map::new();
+    let mut image = change::apply_texts(serde_json::Map::new(), args.change.iter().chain(changes))?;
     if !command.is_empty() {
-        image.insert("Cmd".into(), json!(command));
+        image.entry("Cmd").or_insert(json!(command));
     }
-    args.change.iter().chain(changes).try_for_each(|change| commit::apply(&mut image, change))?;
     let config = json!({
         "created": now,
         "config": image,

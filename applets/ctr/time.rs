@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::duration::parse_duration;
+
 const DAY: u64 = 86_400;
 
 /// The time that Docker shows for "not yet".
@@ -83,43 +85,6 @@ pub fn parse_since(text: &str) -> Result<SystemTime, String> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let seconds = seconds.parse().map_err(|_| wrong())?;
     UNIX_EPOCH.checked_add(Duration::new(seconds, nanos(fraction).ok_or_else(wrong)?)).ok_or_else(wrong)
-}
-
-/// Read `90s`, `10m`, `1h30m`, `1.5s`, `250ms`, `2d`.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    let is_number = |letter: char| letter.is_ascii_digit() || letter == '.';
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|letter: char| !is_number(letter))?;
-        let unit_end = rest[end..].find(is_number).map_or(rest.len(), |at| end + at);
-        let unit = match &rest[end..unit_end] {
-            "ns" => 1,
-            "us" | "µs" => 1_000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60_000_000_000,
-            "h" => 3_600_000_000_000,
-            "d" => DAY.checked_mul(1_000_000_000)?,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::from_nanos(scaled(&rest[..end], unit)?))?;
-        rest = &rest[unit_end..];
-    }
-    (!text.is_empty()).then_some(total)
-}
-
-/// A decimal number times a unit.
-fn scaled(number: &str, unit: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let whole = if whole.is_empty() && !fraction.is_empty() { 0 } else { whole.parse::<u64>().ok()? };
-    let mut total = u128::from(whole) * u128::from(unit);
-    if !fraction.is_empty() {
-        let digits = fraction.get(..fraction.len().min(18))?;
-        total +=
-            u128::from(digits.parse::<u64>().ok()?) * u128::from(unit) / 10_u128.pow(u32::try_from(digits.len()).ok()?);
-    }
-    u64::try_from(total).ok()
 }
 
 /// An age in Docker's words: `5 seconds`, `About an hour`, `3 weeks`.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::container::{Container, Status};
 use super::options::Global;
 use super::process;
+use crate::duration::parse_go_duration;
 
 /// How often the count of out-of-memory kills is looked at.
 const OOM_INTERVAL: Duration = Duration::from_millis(200);
@@ -171,28 +172,7 @@ fn blkio(cgroup: &Cgroup) -> Value {
 
 /// A duration as Go writes it: numbers with units, `1m30s`, `500ms`.
 fn duration(text: &str) -> anyhow::Result<Duration> {
-    let wrong = || format!("invalid duration {text:?}");
-    let mut rest = text;
-    let mut nanoseconds = 0_f64;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').with_context(wrong)?;
-        let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit);
-        let factor = match unit {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => bail!(wrong()),
-        };
-        nanoseconds += number.parse::<f64>().ok().with_context(wrong)? * factor;
-        rest = tail;
-    }
-    ensure!(!text.is_empty(), wrong());
-    Duration::try_from_secs_f64(nanoseconds / 1e9).ok().with_context(wrong)
+    parse_go_duration(text).with_context(|| format!("invalid duration {text:?}"))
 }
 
 #[cfg(test)]

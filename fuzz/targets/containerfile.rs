@@ -5,6 +5,9 @@
 #[path = "../../applets/ctr/build/containerfile/mod.rs"]
 mod containerfile;
 #[allow(dead_code)]
+#[path = "../../applets/duration.rs"]
+mod duration;
+#[allow(dead_code)]
 #[path = "../../applets/ctr/build/ignore.rs"]
 mod ignore;
 #[allow(dead_code)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coracle_image_oci::Platform;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::containerfile::{CommandLine, Health};
 
@@ -45,6 +45,19 @@ impl Config {
             config.set_env("PATH", crate::runtime::PATH.trim_start_matches("PATH="));
         }
         config
+    }
+
+    /// Of a `config` alone.
+    pub fn of_container(config: Map<String, Value>) -> Self {
+        Config { document: json!({ "config": config }), has_cmd: false }
+    }
+
+    /// The `config` alone.
+    pub fn into_container(mut self) -> Map<String, Value> {
+        match self.document["config"].take() {
+            Value::Object(config) => config,
+            _ => Map::new(),
+        }
     }
 
     /// The document, without its layers.

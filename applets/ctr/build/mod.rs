@@ -9,6 +9,7 @@ mod add;
 mod args;
 mod builder;
 mod cache;
+pub mod change;
 mod config;
 pub mod containerfile;
 mod context;

@@ -9,14 +9,20 @@ use coracle_image_oci::{Digest, Layer};
 
 use super::builder::{Builder, Done};
 use super::cache::{self, Record};
-use super::config::{Config, env_map, ports, quoted};
+use super::config::{Config, env_map};
 use super::containerfile::{Expander, Instruction, Stage, Step};
 use super::copy::Target;
 use super::digest::Key;
 use super::owner;
 use super::progress::{Vertex, excerpt};
 use super::view::View;
-use super::{add, epoch, run};
+use super::{add, change, epoch, run};
+
+/// The value of a variable: the image's, or an ARG's.
+fn variable(env: &BTreeMap<String, String>, args: &[(String, Option<String>)], name: &str) -> Option<String> {
+    let arg = || args.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.clone());
+    env.get(name).cloned().or_else(arg)
+}
 
 /// A stage under way.
 pub struct Steps<'a, 'b> {
@@ -94,8 +100,7 @@ impl<'a, 'b> Steps<'a, 'b> {
 
     /// The value of a variable: the image's, or an ARG's.
     pub fn variable(&self, env: &BTreeMap<String, String>, name: &str) -> Option<String> {
-        let arg = || self.args.iter().rev().find(|(other, _)| other == name).and_then(|(_, value)| value.clone());
-        env.get(name).cloned().or_else(arg)
+        variable(env, &self.args, name)
     }
 
     /// Expand the variables of a text.
@@ -114,98 +119,26 @@ impl<'a, 'b> Steps<'a, 'b> {
         self.with_expander(|expander| Expander { plain_quotes: true, ..expander }.word(text))
     }
 
-    fn expand_words(&self, text: &str) -> anyhow::Result<Vec<String>> {
-        self.with_expander(|expander| expander.words(text))
-    }
-
     fn with_expander<T>(&self, expand: impl FnOnce(Expander<'_>) -> Result<T, String>) -> anyhow::Result<T> {
         let env = env_map(&self.config.env());
         let lookup = |name: &str| self.variable(&env, name);
         expand(Expander::new(self.builder.file.escape, &lookup)).map_err(anyhow::Error::msg)
     }
 
-    fn expand_pairs(&self, pairs: &[(String, String)]) -> anyhow::Result<Vec<(String, String)>> {
-        pairs.iter().map(|(key, value)| Ok((self.expand(key)?, self.expand(value)?))).collect()
-    }
-
     /// An instruction that changes the configuration only.
     fn note(&mut self, step: &Step) -> anyhow::Result<()> {
-        let joined =
-            |pairs: &[(String, String)]| pairs.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
-        let created_by = match &step.instruction {
-            Instruction::Arg(args) => {
-                for (name, default) in args {
-                    let text = self.declare(name, default.as_deref())?;
-                    self.add_note(&format!("ARG {text}"));
-                }
-                return Ok(());
+        if let Instruction::Arg(args) = &step.instruction {
+            for (name, default) in args {
+                let text = self.declare(name, default.as_deref())?;
+                self.add_note(&format!("ARG {text}"));
             }
-            Instruction::Env(pairs) => {
-                let pairs = self.expand_pairs(pairs)?;
-                pairs.iter().for_each(|(key, value)| self.config.set_env(key, value));
-                format!("ENV{}", joined(&pairs))
-            }
-            Instruction::Label(pairs) => {
-                let pairs = self.expand_pairs(pairs)?;
-                pairs.iter().for_each(|(key, value)| self.config.set_label(key, value));
-                format!("LABEL{}", joined(&pairs))
-            }
-            Instruction::Cmd(command) => {
-                let words = self.config.words(command);
-                self.config.set_cmd(&words);
-                format!("CMD {}", quoted(&words))
-            }
-            Instruction::Entrypoint(command) => {
-                let words = self.config.words(command);
-                self.config.set_entrypoint(&words);
-                format!("ENTRYPOINT {}", quoted(&words))
-            }
-            Instruction::Expose(texts) => {
-                let mut all = Vec::new();
-                for text in texts {
-                    for word in self.expand_words(text)? {
-                        all.extend(ports(&word).map_err(anyhow::Error::msg)?);
-                    }
-                }
-                all.iter().for_each(|port| self.config.expose(port));
-                format!("EXPOSE [{}]", all.join(" "))
-            }
-            Instruction::Healthcheck(health) => {
-                self.config.set_healthcheck(health.as_ref());
-                step.text.clone()
-            }
-            Instruction::Maintainer(name) => {
-                self.config.set_author(name);
-                format!("MAINTAINER {name}")
-            }
-            Instruction::Onbuild(text) => {
-                self.config.add_trigger(text);
-                format!("ONBUILD {text}")
-            }
-            Instruction::Shell(words) => {
-                self.config.set_shell(words);
-                format!("SHELL [{}]", words.join(" "))
-            }
-            Instruction::StopSignal(text) => {
-                let signal = self.expand(text)?;
-                super::super::signals::parse(&signal).map_err(anyhow::Error::msg)?;
-                self.config.set_stop_signal(&signal);
-                format!("STOPSIGNAL {signal}")
-            }
-            Instruction::User(text) => {
-                let user = self.expand(text)?;
-                self.config.set_user(&user);
-                format!("USER {user}")
-            }
-            Instruction::Volume(paths) => {
-                let paths = paths.iter().map(|path| self.expand(path)).collect::<anyhow::Result<Vec<_>>>()?;
-                paths.iter().for_each(|path| self.config.add_volume(path));
-                format!("VOLUME [{}]", paths.join(" "))
-            }
-            Instruction::Add(_) | Instruction::Copy(_) | Instruction::Run(_) | Instruction::Workdir(_) => {
-                bail!("{} makes a layer", step.text)
-            }
-        };
+            return Ok(());
+        }
+        let env = env_map(&self.config.env());
+        let args = &self.args;
+        let lookup = |name: &str| variable(&env, args, name);
+        let expander = Expander::new(self.builder.file.escape, &lookup);
+        let created_by = change::apply(&mut self.config, step, &expander)?;
         self.add_note(&created_by);
         Ok(())
     }

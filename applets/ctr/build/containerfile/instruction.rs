@@ -6,6 +6,7 @@ use super::flags::Flags;
 use super::lines::{Heredoc, Line};
 use super::stages::Step;
 use super::words::{json_strings, plain_words, quoted_words, take_flags};
+use crate::duration::parse_go_duration;
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -339,38 +340,11 @@ fn healthcheck(rest: &str, flags: &mut Flags) -> Result<Option<Health>> {
 }
 
 fn interval(name: &str, text: &str) -> Result<Duration> {
-    let duration = parse_duration(text).ok_or_else(|| format!("time: invalid duration {text:?}"))?;
+    let duration = parse_go_duration(text).ok_or_else(|| format!("time: invalid duration {text:?}"))?;
     if duration > Duration::ZERO && duration < INTERVAL_MIN {
         return Err(format!("Interval {name:?} cannot be less than 1ms"));
     }
     Ok(duration)
-}
-
-/// Go's form: numbers, each with its unit, as `1m30s`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        seconds += number
-            * match &rest[..letters] {
-                "ns" => 1e-9,
-                "us" | "\u{b5}s" | "\u{3bc}s" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = &rest[letters..];
-    }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 fn onbuild(rest: &str, line: &Line, escape: char) -> Result<String> {
@@ -466,10 +440,10 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!(parse_duration("1h2m3.5s"), Some(Duration::from_millis(3_723_500)));
-        assert_eq!(parse_duration("0"), Some(Duration::ZERO));
+        assert_eq!(parse_go_duration("1h2m3.5s"), Some(Duration::from_millis(3_723_500)));
+        assert_eq!(parse_go_duration("0"), Some(Duration::ZERO));
         for wrong in ["", "5", "s", "1x", "-1s", "1e400s", "."] {
-            assert_eq!(parse_duration(wrong), None, "{wrong}");
+            assert_eq!(parse_go_duration(wrong), None, "{wrong}");
         }
     }
 
@@ -477,7 +451,7 @@ mod tests {
         #[test]
         fn never_panics(text in "(ADD|COPY|RUN|ENV|ARG|HEALTHCHECK|ONBUILD|VOLUME) [ -~]{0,40}", duration in "[0-9.hmsn]{0,12}") {
             let _ = parse(&text);
-            let _ = parse_duration(&duration);
+            let _ = parse_go_duration(&duration);
         }
     }
 }

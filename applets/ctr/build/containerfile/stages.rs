@@ -84,16 +84,28 @@ impl Step {
     /// # Errors
     /// What is wrong with it.
     pub fn parse_trigger(text: &str, escape: char) -> Result<Self> {
-        let (_, lines) = lines::read(text)?;
-        let [line] = &lines[..] else {
-            return Err(Error { line: None, message: format!("{text:?} is not one instruction") });
-        };
+        let line = one_line(text)?;
         let (name, _) = split_name(&line.text);
         if matches!(name.as_str(), "FROM" | "ONBUILD" | "MAINTAINER") {
             return Err(Error { line: None, message: format!("{name} isn't allowed as an ONBUILD trigger") });
         }
-        step(line, escape).map_err(|message| Error { line: None, message })
+        step(&line, escape).map_err(|message| Error { line: None, message })
     }
+
+    /// Read a text of one instruction that does not begin a stage.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str, escape: char) -> Result<Self> {
+        step(&one_line(text)?, escape).map_err(|message| Error { line: None, message })
+    }
+}
+
+fn one_line(text: &str) -> Result<Line> {
+    let (_, lines) = lines::read(text)?;
+    <[Line; 1]>::try_from(lines)
+        .map(|[line]| line)
+        .map_err(|_| Error { line: None, message: format!("{text:?} is not one instruction") })
 }
 
 fn step(line: &Line, escape: char) -> std::result::Result<Step, String> {
