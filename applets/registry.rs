@@ -46,6 +46,7 @@ pub const APPLETS: &[&Applet] = &[
     &crate::system::clear::CLEAR,
     &crate::text::cmp::APPLET,
     &crate::ctr::APPLET,
+    &crate::ctr::name_server::APPLET,
     &crate::text::diff::APPLET,
     &crate::system::dmesg::APPLET,
     &crate::ctr::docker_init::APPLET,

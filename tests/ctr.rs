@@ -17,6 +17,8 @@ mod build;
 mod calls;
 #[path = "cases/ctr_copy.rs"]
 mod copy;
+#[path = "cases/ctr_dns.rs"]
+mod dns;
 #[path = "cases/ctr_images.rs"]
 mod images;
 #[path = "cases/ctr_lifecycle.rs"]

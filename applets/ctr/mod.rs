@@ -35,6 +35,7 @@ mod logfile;
 mod login;
 mod logs;
 mod monitor;
+pub mod name_server;
 mod names;
 mod network;
 mod network_command;

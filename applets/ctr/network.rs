@@ -5,15 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::Context;
-use coracle_netns::ipam::Registry;
 use coracle_netns::store::Store;
-use coracle_netns::{Attachment, Network, PortMapping, Request, link, namespace};
+use coracle_netns::{Attachment, Network, PortMapping, Request, dns, link, namespace};
 
 use super::record::{Endpoint, HostPort, Live, NetworkSettings, PortMap, Record};
-use super::{names, options_network, paths};
-
-/// What a container gets when the host's own servers are out of its reach.
-const PUBLIC_SERVERS: &str = "nameserver 1.1.1.1\nnameserver 8.8.8.8\n";
+use super::{name_server, names, options_network, paths};
 
 /// The networks on disk.
 pub fn store() -> Store {
@@ -54,7 +50,12 @@ pub fn attach(record: &Record, pid: i32) -> anyhow::Result<NetworkSettings> {
         add(&mut settings, &network, &endpoint, &attachment);
         joined.push(network);
     }
-    names_changed(&joined.iter().collect::<Vec<_>>())?;
+    if joined.iter().any(|network| network.names)
+        && let Err(error) = name_server::summon(&record.id)
+    {
+        coracle_netns::attachment::detach_all(&record.id)?;
+        return Err(error);
+    }
     for port in record.config.exposed_ports.keys() {
         settings.ports.entry(port.clone()).or_default();
     }
@@ -99,7 +100,7 @@ impl Place<'_> {
             ipv6: wanted(&ipam.ipv6_address).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None }),
             mac: endpoint.wanted_mac_address.parse().ok(),
             names: dns_names(self.record, network, endpoint),
-            servers: Vec::new(),
+            servers: self.record.host_config.dns.iter().filter_map(|server| server.parse().ok()).collect(),
             endpoint: id.clone(),
             ..Request::new(&self.record.id, self.space, self.ports)
         };
@@ -175,55 +176,30 @@ pub fn remove(settings: &mut NetworkSettings, name: &str) {
     }
 }
 
-/// Who is on these networks has changed: tell the containers that are there, in their /etc/hosts.
-pub fn names_changed(networks: &[&Network]) -> anyhow::Result<()> {
-    if !networks.iter().any(|network| network.names) {
-        return Ok(());
-    }
-    // Held while files are written, so that nobody writes what was true before.
-    let registry = Registry::lock()?;
-    for network in networks.iter().filter(|network| network.names) {
-        for held in registry.attachments(network)? {
-            // One that is being started writes its own, and one that is gone needs none.
-            if let (Ok(record), Some(live)) = (Record::read(&held.container), Live::read(&held.container)) {
-                write_hosts_locked(Some(&registry), &record, &live.network)?;
-            }
+/// A container has another name: on the networks where it is, it goes by that from now on.
+pub fn renamed(record: &Record) -> anyhow::Result<()> {
+    let Some(mut live) = Live::read(&record.id) else { return Ok(()) };
+    for (name, endpoint) in &mut live.network.networks {
+        let Some(network) = store().get(name)?.filter(|network| network.names) else { continue };
+        let names = dns_names(record, &network, endpoint);
+        if coracle_netns::attachment::rename(&network, &record.id, names.clone())? {
+            endpoint.dns_names = Some(names);
         }
     }
-    Ok(())
-}
-
-/// The others on a container's networks with names, as lines of /etc/hosts.
-fn neighbours(registry: Option<&Registry>, record: &Record, settings: &NetworkSettings) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let Some(registry) = registry else { return Ok(text) };
-    for network in registry.networks()? {
-        if !network.names || !settings.networks.contains_key(&network.name) {
-            continue;
-        }
-        for held in registry.attachments(&network)?.into_iter().filter(|held| held.container != record.id) {
-            let addresses = [Some(IpAddr::from(held.ip)), held.ipv6.map(IpAddr::from)];
-            for ip in addresses.into_iter().flatten() {
-                text.push_str(&format!("{ip}\t{}\n", held.names.join(" ")));
-            }
-        }
-    }
-    Ok(text)
+    live.write(&record.id)
 }
 
 /// Take a container off its networks; repeatable.
 pub fn detach(record: &Record) -> anyhow::Result<()> {
-    if is_managed(&record.host_config.network_mode) && coracle_netns::attachment::detach_all(&record.id)? {
-        let names = record.network_settings.networks.keys();
-        let networks: Vec<Network> = names.filter_map(|name| store().get(name).ok().flatten()).collect();
-        names_changed(&networks.iter().collect::<Vec<_>>())?;
-    }
-    Ok(())
+    if is_managed(&record.host_config.network_mode) { detach_unknown(&record.id) } else { Ok(()) }
 }
 
 /// Take a container of which nothing is on record off whatever network it is on; repeatable.
 pub fn detach_unknown(id: &str) -> anyhow::Result<()> {
-    coracle_netns::attachment::detach_all(id)?;
+    if coracle_netns::attachment::detach_all(id)? {
+        // What it holds of the namespace goes now, and with the last container the server itself.
+        dns::settle()?;
+    }
     Ok(())
 }
 
@@ -280,18 +256,12 @@ pub fn write_files(record: &Record) -> anyhow::Result<()> {
         return Ok(());
     }
     write(&record.hostname_path, &format!("{}\n", record.config.hostname))?;
-    let servers = resolv_conf(&record.host_config.network_mode);
-    write(&record.resolv_conf_path, &options_network::resolv_conf(&servers, &record.host_config))?;
+    write(&record.resolv_conf_path, &resolv_conf(record)?)?;
     write_hosts(record, &NetworkSettings::default())
 }
 
 /// Write /etc/hosts in place: it is mounted already.
 pub fn write_hosts(record: &Record, settings: &NetworkSettings) -> anyhow::Result<()> {
-    let registry = if settings.networks.is_empty() { None } else { Some(Registry::lock()?) };
-    write_hosts_locked(registry.as_ref(), record, settings)
-}
-
-fn write_hosts_locked(registry: Option<&Registry>, record: &Record, settings: &NetworkSettings) -> anyhow::Result<()> {
     let config = &record.config;
     let names = if config.domainname.is_empty() {
         config.hostname.clone()
@@ -299,12 +269,20 @@ fn write_hosts_locked(registry: Option<&Registry>, record: &Record, settings: &N
         format!("{}.{} {}", config.hostname, config.domainname, config.hostname)
     };
     let gateway = Network::default_bridge().gateway.to_string();
-    let extra = options_network::extra_hosts(&record.host_config, &gateway) + &neighbours(registry, record, settings)?;
+    let extra = options_network::extra_hosts(&record.host_config, &gateway);
     let endpoints = settings.networks.values();
     let addresses =
         endpoints.flat_map(|endpoint| [endpoint.ip_address.as_str(), endpoint.global_ipv6_address.as_str()]);
     let addresses: Vec<&str> = addresses.filter(|address| !address.is_empty()).collect();
     write(&record.hosts_path, &hosts(&record.host_config.network_mode, &extra, &addresses, &names))
+}
+
+/// A container has come to a network or left it: where its names are found may have changed with that. What was edited in the container
+/// is left alone, as under Docker.
+pub fn rewrite_resolv_conf(before: &Record, after: &Record) -> anyhow::Result<()> {
+    let (old, new) = (resolv_conf(before)?, resolv_conf(after)?);
+    let is_ours = std::fs::read_to_string(&after.resolv_conf_path).is_ok_and(|text| text == old);
+    if is_ours && old != new { write(&after.resolv_conf_path, &new) } else { Ok(()) }
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -331,9 +309,19 @@ fn hosts(mode: &str, extra: &str, addresses: &[&str], names: &str) -> String {
     text
 }
 
-fn resolv_conf(mode: &str) -> String {
+/// What a container's resolv.conf says: on a network with names, to ask the name server of containers, which knows of the other servers.
+fn resolv_conf(record: &Record) -> anyhow::Result<String> {
+    let mode = &record.host_config.network_mode;
     let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    if is_managed(mode) { reachable(&host) } else { host }
+    if !is_managed(mode) {
+        return Ok(options_network::resolv_conf(&host, &record.host_config));
+    }
+    for name in record.network_settings.networks.keys().chain([mode]) {
+        if store().get(name)?.is_some_and(|network| network.names) {
+            return Ok(options_network::named_resolv_conf(&host, &record.host_config));
+        }
+    }
+    Ok(options_network::resolv_conf(&reachable(&host), &record.host_config))
 }
 
 /// The host's resolv.conf without servers on its loopback, which a container cannot reach.
@@ -347,7 +335,7 @@ fn reachable(host: &str) -> String {
     };
     let mut text: String = host.lines().filter(|line| !is_loopback(line)).map(|line| format!("{line}\n")).collect();
     if !text.lines().any(|line| line.starts_with("nameserver")) {
-        text.push_str(PUBLIC_SERVERS);
+        text.extend(dns::PUBLIC_SERVERS.map(|server| format!("nameserver {server}\n")));
     }
     text
 }

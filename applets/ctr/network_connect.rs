@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use anyhow::{bail, ensure};
-use coracle_netns::{Network, namespace};
+use coracle_netns::{Network, dns, namespace};
 
 use super::network::{self, Place};
 use super::network_options::{Target, parse_alias, parse_ip, parse_ip6};
 use super::network_view;
 use super::record::{self, Endpoint, Live, Record};
-use super::{lifecycle, names};
+use super::{lifecycle, name_server, names};
 
 /// `network connect`.
 #[derive(clap::Args)]
@@ -65,6 +65,7 @@ pub fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
     let mut joined = false;
     // Whoever else changes its networks waits, on record and live.
     let changed = Record::change(&id, |record| {
+        let before = record.clone();
         ensure_movable(record)?;
         ensure!(
             !record.network_settings.networks.contains_key(&network.name),
@@ -84,6 +85,7 @@ pub fn connect(args: &ConnectArgs) -> anyhow::Result<()> {
         if let Some(live) = Live::read(&id).filter(|_| runs) {
             joined = true;
             join(record, live, &network, &endpoint)?;
+            network::rewrite_resolv_conf(&before, record)?;
         }
         Ok(())
     });
@@ -101,8 +103,10 @@ fn join(record: &Record, mut live: Live, network: &Network, endpoint: &Endpoint)
     let place = Place { record, space: space.as_fd(), pid: live.pid, ports: &[] };
     let attachment = place.attach(network, endpoint)?;
     network::add(&mut live.network, network, endpoint, &attachment);
-    record_live(record, &live)?;
-    network::names_changed(&[network])
+    if network.names {
+        name_server::summon(&record.id)?;
+    }
+    record_live(record, &live)
 }
 
 /// Take a container off a network, where it runs.
@@ -113,7 +117,7 @@ fn leave(id: &str, network: &Network, runs: bool) -> anyhow::Result<()> {
         network::remove(&mut live.network, &network.name);
         record_live(&Record::read(id)?, &live)?;
     }
-    network::names_changed(&[network])
+    Ok(dns::settle()?)
 }
 
 /// Take a container off a network.
@@ -128,6 +132,7 @@ pub fn disconnect(args: &DisconnectArgs) -> anyhow::Result<()> {
         Err(error) => return Err(error),
     };
     let changed = Record::change(&id, |record| {
+        let before = record.clone();
         ensure_movable(record)?;
         if record.network_settings.networks.remove(&name).is_none() {
             ensure!(args.force, "container {} is not connected to network {name}", names::short(&id));
@@ -138,6 +143,9 @@ pub fn disconnect(args: &DisconnectArgs) -> anyhow::Result<()> {
         }
         if let Some(network) = network::store().get(&name)? {
             leave(&id, &network, runs)?;
+            if runs {
+                network::rewrite_resolv_conf(&before, record)?;
+            }
         }
         Ok(())
     });

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use coracle_netns::PortMapping;
+use coracle_netns::{PortMapping, dns};
 
 use super::record_host::HostConfig;
 
@@ -126,6 +126,22 @@ pub fn resolv_conf(before: &str, host: &HostConfig) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
+/// The same on a network with names: the one server is that of containers, which passes on what it does not know to those servers. Names
+/// without a dot are complete, as under Docker: a search list would be tried first otherwise.
+pub fn named_resolv_conf(before: &str, host: &HostConfig) -> String {
+    let text = resolv_conf(before, host);
+    let is_option = |line: &&str| line.split_ascii_whitespace().next() == Some("options");
+    let server = |line: &&str| line.split_ascii_whitespace().next() == Some("nameserver");
+    let mut options: Vec<&str> =
+        text.lines().filter(is_option).flat_map(|line| line.split_ascii_whitespace().skip(1)).collect();
+    if !options.iter().any(|option| option.starts_with("ndots:")) {
+        options.push("ndots:0");
+    }
+    let kept: String =
+        text.lines().filter(|line| !server(line) && !is_option(line)).map(|line| format!("{line}\n")).collect();
+    format!("nameserver {}\n{kept}options {}\n", dns::SERVER, options.join(" "))
+}
+
 /// Lines of /etc/hosts of `--add-host`; `gateway` is what `host-gateway` stands for.
 pub fn extra_hosts(host: &HostConfig, gateway: &str) -> String {
     let lines = host.extra_hosts.iter().filter_map(|entry| entry.split_once(':'));
@@ -160,6 +176,19 @@ mod tests {
             HostConfig { dns_search: vec![".".into()], dns_options: vec!["rotate".into()], ..Default::default() };
         assert_eq!(resolv_conf(before, &none), "nameserver 10.0.0.1\nsortlist x\noptions rotate\n");
         assert_eq!(resolv_conf(before, &HostConfig::default()), before);
+    }
+
+    #[test]
+    fn with_names_there_is_one_server() {
+        let before = "nameserver 10.0.0.1\nsearch host\noptions edns0\n";
+        let own = HostConfig { dns: vec!["1.1.1.1".into()], ..Default::default() };
+        assert_eq!(named_resolv_conf(before, &own), "nameserver 127.0.0.11\nsearch host\noptions edns0 ndots:0\n");
+        let own = HostConfig {
+            dns_search: vec!["a".into()],
+            dns_options: vec!["ndots:3".into(), "rotate".into()],
+            ..Default::default()
+        };
+        assert_eq!(named_resolv_conf(before, &own), "nameserver 127.0.0.11\nsearch a\noptions ndots:3 rotate\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use coracle_cgroups::Cgroup;
 
 use super::lifecycle::{each, payload};
 use super::record::{self, Record, Status, claim_name, named, release_name};
-use super::{events, limits, names};
+use super::{events, limits, names, network};
 
 /// How long the kernel may take to stop or start all processes of a container.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,6 +108,7 @@ pub fn rename(args: &RenameArgs) -> anyhow::Result<i32> {
         Ok(())
     })?;
     release_name(&old, &id)?;
+    network::renamed(&record)?;
     events::of_container(&record, "rename", &[("oldName", format!("/{old}"))]);
     Ok(0)
 }

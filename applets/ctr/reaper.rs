@@ -4,7 +4,7 @@ use anyhow::Context;
 
 use super::lock::Lock;
 use super::record::{self, Live, Record, Status, release_name};
-use super::{events, files, limits, names, network, paths, restart, spec_mounts, time, volumes};
+use super::{events, files, limits, name_server, names, network, paths, restart, spec_mounts, time, volumes};
 
 /// Exit status of a payload that nobody saw end.
 const UNSEEN: i32 = 137;
@@ -128,6 +128,7 @@ fn kill_payload(id: &str) {
 
 /// Sweep what has a volatile directory: cheap, and all that this boot can have left.
 pub fn sweep_live() -> anyhow::Result<()> {
+    name_server::revive();
     record::live_ids()?.iter().for_each(|id| sweep_or_say(id));
     Ok(())
 }

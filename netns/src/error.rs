@@ -103,6 +103,12 @@ pub enum Error {
         /// The interface.
         parent: String,
     },
+    /// A container would be on a network without knowing the others' names.
+    #[error("the name server of containers (ctr-dns) cannot serve the container: {reason}")]
+    NoNames {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A port specification that does not follow `[ADDRESS:][HOST_PORT:]PORT[/PROTOCOL]`.
     #[error("cannot publish {spec:?}: {reason} (expected [ADDRESS:][HOST_PORT[-LAST]:]PORT[-LAST][/tcp|/udp])")]
     BadPort {

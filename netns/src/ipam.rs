@@ -9,57 +9,59 @@ use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use crate::attachment::Attachment;
+use crate::files::{read_json, write_json};
 use crate::network::Driver;
 use crate::{Error, Network, Result};
 
-const DEFINITION: &str = "network.json";
+pub(crate) const DEFINITION: &str = "network.json";
 
-/// The folder of networks in use: `/run/coracle/networks`, or below `CORACLE_RUN`.
+/// The folder of what is volatile: `/run/coracle`, or `CORACLE_RUN`.
+pub(crate) fn volatile_dir() -> PathBuf {
+    std::env::var_os("CORACLE_RUN").map_or_else(|| PathBuf::from("/run/coracle"), PathBuf::from)
+}
+
+/// The folder of networks in use, in the volatile one.
 pub fn runtime_dir() -> PathBuf {
-    std::env::var_os("CORACLE_RUN").map_or_else(|| PathBuf::from("/run/coracle"), PathBuf::from).join("networks")
+    volatile_dir().join("networks")
+}
+
+/// What is on file of networks and attachments. Who only reads needs no lock, and sees what was true at some moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    dir: PathBuf,
 }
 
 /// The registry of networks and attachments, locked as long as it lives.
 #[derive(Debug)]
 pub struct Registry {
-    dir: PathBuf,
+    view: View,
     lock: File,
 }
 
-impl Registry {
-    /// Wait for the lock.
-    ///
-    /// # Errors
-    /// The folder cannot be made or locked.
-    pub fn lock() -> Result<Self> {
-        Self::lock_in(runtime_dir())
+impl Deref for Registry {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl View {
+    /// What is in a folder.
+    pub fn of(dir: PathBuf) -> Self {
+        View { dir }
     }
 
-    /// As [`Registry::lock`] in a given folder.
-    ///
-    /// # Errors
-    /// As of [`Registry::lock`].
-    pub fn lock_in(dir: PathBuf) -> Result<Self> {
-        make_dir(&dir)?;
-        let path = dir.join("lock");
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&path).map_err(|source| Error::file("open", &path, source))?;
-        loop {
-            match flock(&lock, FlockOperation::LockExclusive) {
-                Ok(()) => return Ok(Registry { dir, lock }),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(Error::file("lock", &path, errno)),
-            }
-        }
+    /// The folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Networks in use.
@@ -68,45 +70,32 @@ impl Registry {
     /// A file that cannot be read.
     pub fn networks(&self) -> Result<Vec<Network>> {
         let mut networks = Vec::new();
-        for name in names_in(&self.dir)? {
-            networks.extend(read_json(&self.dir.join(name).join(DEFINITION))?);
+        for name in self.names()? {
+            networks.extend(self.network(&name)?);
         }
         Ok(networks)
     }
 
-    /// Write down that a network is in use.
-    ///
-    /// # Errors
-    /// Its subnet, or its bridge, is another network's; or the file cannot be written.
-    pub fn activate(&self, network: &Network) -> Result<()> {
-        network.check()?;
-        for other in self.networks()? {
-            if other == *network {
-                return Ok(());
-            }
-            let reason = if other.name == network.name {
-                "is in use with another definition; stop its containers first".to_owned()
-            } else if let Some(reason) = conflict(network, &other) {
-                reason
-            } else {
-                continue;
-            };
-            return Err(Error::BadNetwork { network: network.name.clone(), reason });
-        }
-        make_dir(&self.dir_of(network))?;
-        write_json(&self.dir_of(network).join(DEFINITION), network)
+    /// What may be the name of a network in use.
+    pub(crate) fn names(&self) -> Result<Vec<String>> {
+        names_in(&self.dir)
     }
 
-    /// Forget a network without attachments.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    pub fn deactivate(&self, network: &Network) -> Result<()> {
-        let dir = self.dir_of(network);
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", &dir, error)),
-            _ => Ok(()),
-        }
+    /// A network in use.
+    pub(crate) fn network(&self, name: &str) -> Result<Option<Network>> {
+        read_json(&self.dir.join(name).join(DEFINITION))
+    }
+
+    /// The names of a network's files that are attachments.
+    pub(crate) fn lease_files(&self, network: &str) -> Result<Vec<String>> {
+        let mut names = names_in(&self.dir.join(network))?;
+        names.retain(|name| parse_lease(name).is_some());
+        Ok(names)
+    }
+
+    /// One of them.
+    pub(crate) fn lease(&self, network: &str, file: &str) -> Result<Option<Attachment>> {
+        read_json(&self.dir.join(network).join(file))
     }
 
     /// Addresses given out in a network, with the container of each.
@@ -151,6 +140,78 @@ impl Registry {
             attachments.extend(read_json(&self.lease_path(network, &container, ip))?);
         }
         Ok(attachments)
+    }
+
+    fn dir_of(&self, network: &Network) -> PathBuf {
+        self.dir.join(&network.name)
+    }
+
+    fn lease_path(&self, network: &Network, container: &str, ip: Ipv4Addr) -> PathBuf {
+        self.dir_of(network).join(format!("{container}@{ip}"))
+    }
+}
+
+impl Registry {
+    /// Wait for the lock.
+    ///
+    /// # Errors
+    /// The folder cannot be made or locked.
+    pub fn lock() -> Result<Self> {
+        Self::lock_in(runtime_dir())
+    }
+
+    /// As [`Registry::lock`] in a given folder.
+    ///
+    /// # Errors
+    /// As of [`Registry::lock`].
+    pub fn lock_in(dir: PathBuf) -> Result<Self> {
+        make_dir(&dir)?;
+        let path = dir.join("lock");
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(&path).map_err(|source| Error::file("open", &path, source))?;
+        loop {
+            match flock(&lock, FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(Registry { view: View { dir }, lock }),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::file("lock", &path, errno)),
+            }
+        }
+    }
+
+    /// Write down that a network is in use.
+    ///
+    /// # Errors
+    /// Its subnet, or its bridge, is another network's; or the file cannot be written.
+    pub fn activate(&self, network: &Network) -> Result<()> {
+        network.check()?;
+        for other in self.networks()? {
+            if other == *network {
+                return Ok(());
+            }
+            let reason = if other.name == network.name {
+                "is in use with another definition; stop its containers first".to_owned()
+            } else if let Some(reason) = conflict(network, &other) {
+                reason
+            } else {
+                continue;
+            };
+            return Err(Error::BadNetwork { network: network.name.clone(), reason });
+        }
+        make_dir(&self.dir_of(network))?;
+        write_json(&self.dir_of(network).join(DEFINITION), network)
+    }
+
+    /// Forget a network without attachments.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn deactivate(&self, network: &Network) -> Result<()> {
+        let dir = self.dir_of(network);
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file("remove", &dir, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Choose a free address: the wanted one, or the next after the one given out last, so that an address rests before
@@ -226,14 +287,6 @@ impl Registry {
         }
     }
 
-    fn dir_of(&self, network: &Network) -> PathBuf {
-        self.dir.join(&network.name)
-    }
-
-    fn lease_path(&self, network: &Network, container: &str, ip: Ipv4Addr) -> PathBuf {
-        self.dir_of(network).join(format!("{container}@{ip}"))
-    }
-
     /// The lock file's content is the last address given out: a hint only, so a lost or torn one does no harm.
     fn last_given(&mut self) -> u32 {
         let mut text = String::new();
@@ -274,7 +327,7 @@ pub(crate) fn conflict(network: &Network, other: &Network) -> Option<String> {
         .then(|| format!("bridge {} belongs to network {}", network.bridge, other.name))
 }
 
-fn parse_lease(name: &str) -> Option<(String, Ipv4Addr)> {
+pub(crate) fn parse_lease(name: &str) -> Option<(String, Ipv4Addr)> {
     let (container, ip) = name.split_once('@')?;
     Some((container.to_owned(), ip.parse().ok()?))
 }
@@ -294,24 +347,6 @@ fn names_in(dir: &Path) -> Result<Vec<String>> {
         .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
         .collect::<std::io::Result<_>>()
         .map_err(|error| Error::file("read", dir, error))
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-        Err(error) => return Err(Error::file("read", path, error)),
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::BadState { path: path.into(), source })
-}
-
-/// Written atomically; not synced, for the folder is volatile. A temporary name is no lease (it does not end in an
-/// address), and only the holder of the lock writes, so one name does.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let temporary = path.with_file_name(".new");
-    let bytes = serde_json::to_vec(value).map_err(|source| Error::BadState { path: path.into(), source })?;
-    fs::write(&temporary, bytes).map_err(|source| Error::file("write", &temporary, source))?;
-    fs::rename(&temporary, path).map_err(|source| Error::file("write", path, source))
 }
 
 #[cfg(test)]

@@ -208,6 +208,16 @@ pub(crate) fn payload(base: u32, offset: u32, length: u32, register: u32) -> Exp
     Expression::new("payload", move |m| m.be32(1, register).be32(2, base).be32(3, offset).be32(4, length))
 }
 
+/// Overwrite `length` bytes of the transport header from a register; its checksum, at `checksum`, is kept right.
+pub(crate) fn rewrite(offset: u32, length: u32, checksum: u32, register: u32) -> Expression {
+    const TRANSPORT_HEADER: u32 = 2;
+    const CHECKSUM_OF_INTERNET: u32 = 1;
+    Expression::new("payload", move |m| {
+        let m = m.be32(5, register).be32(2, TRANSPORT_HEADER).be32(3, offset).be32(4, length);
+        m.be32(6, CHECKSUM_OF_INTERNET).be32(7, checksum)
+    })
+}
+
 /// Go on only if register 1 is (`equal`) or is not `value`.
 pub(crate) fn compare(equal: bool, value: Vec<u8>) -> Expression {
     Expression::new("cmp", move |m| {
@@ -227,6 +237,11 @@ pub(crate) fn mask(mask: Vec<u8>) -> Expression {
 /// Replace the key from register 1 on by its value in a map; go on only if it is there.
 pub(crate) fn lookup(map: &'static str, id: u32) -> Expression {
     Expression::new("lookup", move |m| m.string(1, map).be32(2, REG_1).be32(3, REG_1).be32(4, id))
+}
+
+/// Load a constant.
+pub(crate) fn load(register: u32, value: Vec<u8>) -> Expression {
+    Expression::new("immediate", move |m| m.be32(1, register).nested(2, |d| d.attribute(DATA_VALUE, &value)))
 }
 
 /// Load the type (`RTN_*`) of the destination address into register 1.

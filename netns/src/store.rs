@@ -5,10 +5,11 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use coracle_abi::atomic_write::{self, Durability};
 
+use crate::files::read_json;
 use crate::ipam::{Registry, conflict};
 use crate::network::check_identifier;
 use crate::{Error, Network, Result};
@@ -62,7 +63,7 @@ impl Store {
         if check_identifier("network name", name).is_err() {
             return Ok(None);
         }
-        read(&self.path(name))
+        read_json(&self.path(name))
     }
 
     /// A network by its name, its identifier, or an unambiguous beginning of that.
@@ -124,13 +125,4 @@ impl Store {
             _ => Ok(()),
         }
     }
-}
-
-fn read(path: &Path) -> Result<Option<Network>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::file("read", path, error)),
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::BadState { path: path.into(), source })
 }
