@@ -301,7 +301,7 @@ fn names_come_and_go_with_networks() {
         host.ctr("run -d --name dns --network one busybox busybox nc -ll -p 53 -e /bin/busybox echo own");
         let own = host.networks("dns")["one"]["IPAddress"].as_str().unwrap().to_owned();
         assert_eq!(host.ask("web", &own, 53), "own");
-        assert_eq!(host.lookup("dns", "web"), ["10.7.0.2"]);
+        assert_eq!(host.lookup("dns", "web"), ["10.7.0.2"], "{}", host.nslookup("dns", "web."));
         host.remove("plain web dns");
         host.ctr("network rm one");
         shell("umount /etc/resolv.conf");
