@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::directory::Member;
+use crate::netlink::Socket;
 use crate::nft::{self, Batch, Hook, Meta, REG_1};
-use crate::{Error, Protocol, Result, namespace};
+use crate::{Error, Protocol, Result, link, namespace};
 
 /// The name server of containers.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
@@ -48,6 +49,10 @@ impl Listener {
         }
         let (udp, tcp) = namespace::within(space.as_fd(), || {
             let failed = |source| Error::kernel(format!("listen on {SERVER} in the container"), source);
+            // Before loopback is up the namespace knows no address, lets a socket have any, and sends from another.
+            if !link::find(&mut Socket::route()?, "lo")?.is_up() {
+                return Err(failed(std::io::ErrorKind::AddrNotAvailable.into()));
+            }
             let udp = UdpSocket::bind((SERVER, 0)).map_err(failed)?;
             let tcp = TcpListener::bind((SERVER, 0)).map_err(failed)?;
             udp.set_nonblocking(true).and_then(|()| tcp.set_nonblocking(true)).map_err(failed)?;

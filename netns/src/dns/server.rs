@@ -170,15 +170,18 @@ impl Server {
     /// What was true when a question was sent is known before it is answered.
     fn catch_up(&mut self) -> Result<()> {
         if self.directory.catch_up()? {
-            self.align();
+            self.drop_gone();
         }
         Ok(())
     }
 
-    /// Listen for every container that is on file, and for no other.
-    fn align(&mut self) {
-        let wanted: BTreeMap<String, Member> =
-            self.directory.members().into_iter().map(|(id, member)| (id.to_owned(), member.clone())).collect();
+    fn wanted(&self) -> BTreeMap<String, Member> {
+        self.directory.members().into_iter().map(|(id, member)| (id.to_owned(), member.clone())).collect()
+    }
+
+    /// Let go of containers that are not on file any more. New ones say so when they are complete.
+    fn drop_gone(&mut self) {
+        let wanted = self.wanted();
         let gone = |(id, place): (&String, &Place)| {
             let kept = wanted.get(id).is_some_and(|member| member.namespace == place.number);
             (!kept).then(|| id.clone())
@@ -186,6 +189,13 @@ impl Server {
         for id in self.places.iter().filter_map(gone).collect::<Vec<_>>() {
             self.drop_place(&id);
         }
+        self.failures.retain(|id, _| wanted.contains_key(id));
+    }
+
+    /// Listen for every container that is on file, and for no other.
+    fn align(&mut self) {
+        self.drop_gone();
+        let wanted = self.wanted();
         self.failures.clear();
         for (id, member) in wanted.into_iter().filter(|(id, _)| !self.places.contains_key(id)).collect::<Vec<_>>() {
             if let Err(error) = self.add_place(&id, &member) {
