@@ -135,6 +135,7 @@ pub fn sweep_live() -> anyhow::Result<()> {
 
 /// Sweep all containers. One that cannot be cleaned up is named and left for the next time.
 pub fn sweep_all() -> anyhow::Result<()> {
+    name_server::revive();
     let mut ids = record::live_ids()?;
     ids.extend(record::ids()?);
     ids.sort();
